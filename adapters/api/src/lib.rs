@@ -1,0 +1,1 @@
+//! What a chain adapter offers to the daemon: source, target, and the erased light client.

@@ -1,0 +1,1 @@
+//! A stand-in for both city chains in one process: a real EVM, real seals, both RPC dialects.

@@ -1,0 +1,1 @@
+//! Adapter for EVM chains whose blocks carry BFT seals.

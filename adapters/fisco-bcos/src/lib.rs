@@ -1,0 +1,1 @@
+//! Adapter for FISCO BCOS 3.x chains.

@@ -1,0 +1,1 @@
+//! The gateway contracts, their compiled artifacts and the only code that knows their calldata.

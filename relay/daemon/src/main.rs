@@ -1,0 +1,3 @@
+//! The cityrelay daemon and its command line.
+
+fn main() {}

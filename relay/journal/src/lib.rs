@@ -1,0 +1,1 @@
+//! Durable storage: what must be on disk before anything leaves the relay.

@@ -1,0 +1,1 @@
+//! QUIC sessions between relays and attesters, pinned by public key.
