@@ -1,1 +1,14 @@
-//! What a chain adapter offers to the daemon: source, target, and the erased light client.
+//! What a chain adapter offers to the daemon: configuration, light client, source, target, recordings.
+//!
+//! A chain is one folder under `adapters/`. It implements [`Adapter`] (one static per adapter) and, for each configured
+//! chain, [`Chain`]. Inside, its types are its own; out here they are [`cityrelay_core::opaque::Opaque`] bytes, so that
+//! no generics and no enum over chains reach the daemon.
+
+pub mod adapter;
+pub mod client;
+pub mod recording;
+pub mod source;
+pub mod target;
+
+pub use adapter::{Adapter, Chain, ConfigFault};
+pub use client::ErasedClient;

@@ -1,0 +1,195 @@
+//! Reading a chain: what its nodes say, to be checked by the light client before anybody believes it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::ids::{Address, Height, Index};
+use cityrelay_core::lane::Flow;
+use cityrelay_core::light_client::SetStatement;
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
+
+/// Read access to one chain through its configured nodes, with failover among them.
+///
+/// Every answer is a claim. Calls are safe to repeat and to cancel.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The highest block that the nodes call final.
+    async fn tip(&self) -> Result<Height, NodeError>;
+
+    /// An update of at most `max_headers` headers that follows the trusted `state`, or `None` when there is no newer
+    /// block. Blame for an update that the client refuses goes back through [`Source::report_lie`].
+    async fn next_update(&self, state: &Opaque, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError>;
+
+    /// What the nodes say the head of `flow` is at the tip, unproved: a hint that there is something to prove.
+    async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError>;
+
+    /// A proof of the head of `flow` at some block in `oldest..=newest` whose header the caller has verified, for an
+    /// index of at least `at_least`.
+    async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError>;
+
+    /// Candidates for the entries `first..=last` of `flow`: what events said, found by reading back from `newest`,
+    /// ascending; several for an index where a chain shows several. Hints only.
+    async fn entry_hints(&self, request: &EntryRequest) -> Result<Vec<Entry>, NodeError>;
+
+    /// Asks an *own* node, one that executes blocks itself, whether it agrees with a verified extension: same header
+    /// at that height and the same head by call. `first_seen` is the header at which it was proved.
+    async fn confirm_extension(
+        &self,
+        header: &VerifiedHeader,
+        gateway: Address,
+        extension: &VerifiedExtension,
+        proof: &Opaque,
+    ) -> Result<Confirmation, NodeError>;
+
+    /// Asks the own nodes whether a validator set is the one in force from that height on.
+    async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError>;
+
+    /// The endpoints with what is known of each, for `status` and metrics.
+    fn endpoints(&self) -> Vec<EndpointHealth>;
+
+    /// Tells the source that the light client refused what this endpoint served.
+    fn report_lie(&self, endpoint: &str, check: &'static str);
+}
+
+/// An update and the endpoint that served it.
+#[derive(Clone, Debug)]
+pub struct ServedUpdate {
+    /// The adapter's update.
+    pub update: Opaque,
+    /// Who served it, as named in the configuration.
+    pub endpoint: String,
+}
+
+/// What [`Source::head_proof`] is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadProofRequest {
+    /// The gateway that holds the head.
+    pub gateway: Address,
+    /// Which head.
+    pub flow: Flow,
+    /// The proved index must be at least this.
+    pub at_least: Index,
+    /// First block whose header the caller still holds.
+    pub oldest: Height,
+    /// Last block that the caller has verified.
+    pub newest: Height,
+}
+
+/// What [`Source::head_proof`] answers.
+#[derive(Clone, Debug)]
+pub enum HeadProofAnswer {
+    /// A proof at the header of `height`.
+    Proof {
+        /// The block.
+        height: Height,
+        /// The point that it claims to prove.
+        point: ChainPoint,
+        /// The adapter's proof.
+        proof: Opaque,
+        /// Who served it.
+        endpoint: String,
+    },
+    /// This chain proves a head only by a checkpoint, and no fitting one is in that range: call
+    /// [`cityrelay_core::gateway_call::GatewayCall::Checkpoint`].
+    NeedsCheckpoint,
+    /// The head has not reached `at_least` in that range.
+    NothingNew,
+}
+
+/// What [`Source::entry_hints`] is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRequest {
+    /// The gateway that emitted the events.
+    pub gateway: Address,
+    /// Which flow.
+    pub flow: Flow,
+    /// First index wanted.
+    pub first: Index,
+    /// Last index wanted.
+    pub last: Index,
+    /// Block to read back from.
+    pub newest: Height,
+}
+
+/// What an own node says to a verified fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// The same.
+    Agrees,
+    /// Something else: alarm, no signature.
+    Disagrees,
+    /// Nothing yet: it has not executed that block, or does not answer.
+    NotYet,
+    /// No own node is configured.
+    NoOwnNode,
+}
+
+/// An endpoint's standing.
+#[derive(Clone, Debug)]
+pub struct EndpointHealth {
+    /// Name in the configuration.
+    pub name: String,
+    /// Run by the operator's own institution.
+    pub is_own: bool,
+    /// Whether calls go to it at present.
+    pub is_usable: bool,
+    /// Smoothed time to answer.
+    pub latency: Duration,
+    /// Last height that it reported.
+    pub height: Height,
+    /// Calls that failed.
+    pub errors: u64,
+    /// Answers that the light client refused.
+    pub lies: u64,
+    /// The last failure in words, empty when there was none.
+    pub last_error: String,
+}
+
+/// Why a node could not be asked, or why what it said is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// No endpoint could be reached. Retry with backoff.
+    #[error("no node of this chain answers (last tried {endpoint}: {reason})")]
+    Unreachable {
+        /// The endpoint tried last.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The node answered with an error. Retry with backoff, on another endpoint where there is one.
+    #[error("{endpoint} answered {method} with error {code}: {message}")]
+    Rpc {
+        /// The endpoint.
+        endpoint: String,
+        /// The method called.
+        method: String,
+        /// The node's error code.
+        code: i64,
+        /// The node's text, cut to 256 characters.
+        message: String,
+    },
+    /// The answer is no sense: wrong type, size or encoding. The endpoint's fault.
+    #[error("{endpoint} answered {method} with something else than expected: {expected}")]
+    Malformed {
+        /// The endpoint.
+        endpoint: String,
+        /// The method called.
+        method: String,
+        /// What was expected, and where.
+        expected: String,
+    },
+    /// The node no longer has that block's state or body.
+    #[error("{endpoint} no longer has block {height}: ask an archive node")]
+    Pruned {
+        /// The endpoint.
+        endpoint: String,
+        /// The block.
+        height: Height,
+    },
+    /// The caller handed over a value that is not this adapter's.
+    #[error(transparent)]
+    Refused(#[from] cityrelay_core::light_client::Refusal),
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title What a build does in its own way.
+/// @notice Chains differ in what their hash opcode computes and in the function selectors that their own compiler
+/// gives to application contracts. Everything else is the same code, so a flavour overrides these three functions and
+/// nothing else. The known-answer tests (KnownAnswers.sol) keep a flavour from going into service on the wrong chain.
+abstract contract Flavour {
+    /// keccak256 of `data`, on every chain.
+    function _hash(bytes memory data) internal view virtual returns (bytes32);
+
+    /// The selector under which receivers of this chain implement `ICityReceiver.onCityMessage`.
+    function _receiverSelector() internal pure virtual returns (bytes4);
+
+    /// The selector under which senders of this chain implement `ICitySender.onCityOutcome`.
+    function _senderSelector() internal pure virtual returns (bytes4);
+}
