@@ -18,9 +18,10 @@ pub trait Source: Send + Sync {
     /// The highest block that the nodes call final.
     async fn tip(&self) -> Result<Height, NodeError>;
 
-    /// An update of at most `max_headers` headers that follows the trusted `state`, or `None` when there is no newer
-    /// block. Blame for an update that the client refuses goes back through [`Source::report_lie`].
-    async fn next_update(&self, state: &Opaque, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError>;
+    /// An update of at most `max_headers` headers whose first header is that of `after + 1`, or `None` when there is no
+    /// newer block. It serves this relay's own client and those of its peers, so it depends on nothing but the height.
+    /// Blame for an update that the client refuses goes back through [`Source::report_lie`].
+    async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError>;
 
     /// What the nodes say the head of `flow` is at the tip, unproved: a hint that there is something to prove.
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError>;

@@ -159,10 +159,10 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     }
 
     function _signer(bytes32 digest, bytes calldata signatures, uint256 position) private pure returns (address) {
-        uint256 at = position * SIGNATURE_BYTES;
-        bytes32 r = bytes32(signatures[at:at + 32]);
-        bytes32 s = bytes32(signatures[at + 32:at + 64]);
-        uint8 v = uint8(signatures[at + 64]);
+        uint256 begin = position * SIGNATURE_BYTES;
+        bytes32 r = bytes32(signatures[begin:begin + 32]);
+        bytes32 s = bytes32(signatures[begin + 32:begin + 64]);
+        uint8 v = uint8(signatures[begin + 64]);
         if (uint256(s) > MAX_S || (v != 27 && v != 28)) revert SignatureInvalid(position);
         address signer = ecrecover(digest, v, r, s);
         if (signer == address(0)) revert SignatureInvalid(position);

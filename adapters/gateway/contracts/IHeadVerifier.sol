@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// What a verifier returns for a head it vouches for: keccak256("cityrelay.v1.verified").
+// What a verifier returns for a head it vouches for: keccak256("cityrelay.v1.verified").
 bytes32 constant VERIFIED = 0xbf331f7ef8ee5f9050b55cdcada39e75dbf104cee8aa8d7646e9137d4eedcd45;
 
 /// @title Who vouches for a head of the other chain.

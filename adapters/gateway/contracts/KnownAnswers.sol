@@ -3,9 +3,9 @@ pragma solidity 0.8.37;
 
 import {Flavour} from "./Flavour.sol";
 
-/// `block.timestamp` counts seconds.
+// `block.timestamp` counts seconds.
 uint8 constant CLOCK_SECONDS = 0;
-/// `block.timestamp` counts milliseconds.
+// `block.timestamp` counts milliseconds.
 uint8 constant CLOCK_MILLISECONDS = 1;
 
 /// @title Known-answer tests, so that a wrong build or a wrong flavour cannot go into service.

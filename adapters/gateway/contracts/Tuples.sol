@@ -3,18 +3,18 @@ pragma solidity 0.8.37;
 
 import {Flavour} from "./Flavour.sol";
 
-/// The first hash chain of a lane: messages, kept by the gateway of the lane's source.
+// The first hash chain of a lane: messages, kept by the gateway of the lane's source.
 uint8 constant DIRECTION_OUTBOX = 0;
-/// The second hash chain of a lane: outcomes, kept by the gateway of the lane's destination.
+// The second hash chain of a lane: outcomes, kept by the gateway of the lane's destination.
 uint8 constant DIRECTION_INBOX = 1;
 
-/// The receiver took the message.
+// The receiver took the message.
 uint8 constant STATUS_EXECUTED = 1;
-/// The receiver reverted, returned something else, or cannot be called.
+// The receiver reverted, returned something else, or cannot be called.
 uint8 constant STATUS_FAILED = 2;
-/// The deadline had passed before the message was accepted.
+// The deadline had passed before the message was accepted.
 uint8 constant STATUS_EXPIRED = 3;
-/// The owner stepped over the message that had halted a strict lane.
+// The owner stepped over the message that had halted a strict lane.
 uint8 constant STATUS_SKIPPED = 4;
 
 /// The two ends and the name of a lane. Addresses are 32 bytes, left-padded with zeros.

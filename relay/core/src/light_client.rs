@@ -27,7 +27,8 @@ pub trait LightClient: Send + Sync + 'static {
 
     /// Checks the headers of `update` in order against `trusted`, at local time `now`.
     ///
-    /// All or nothing: an update with one bad header advances nothing. Headers that an update holds back stay
+    /// Headers below the trusted height are skipped, and so is one at it with the trusted hash: updates from several
+    /// parties overlap. All or nothing: an update with one bad header advances nothing. Headers that an update holds back stay
     /// in the returned state, which is bounded.
     fn verify_update(&self, trusted: &Self::State, update: &Self::Update, now: UnixMillis) -> Verdict<Self::State>;
 
