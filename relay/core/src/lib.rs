@@ -7,6 +7,7 @@
 pub mod attestation;
 pub mod chain;
 pub mod claim;
+pub mod frame;
 pub mod gateway_call;
 pub mod hash;
 pub mod ids;
@@ -15,5 +16,6 @@ pub mod light_client;
 pub mod message;
 pub mod opaque;
 pub mod outcome;
+pub mod record;
 pub mod tag;
 pub mod verify;
