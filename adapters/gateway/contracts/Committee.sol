@@ -6,7 +6,7 @@ import {OpcodeFlavour} from "./OpcodeFlavour.sol";
 
 /// @title The attester committee of flavour `hash = opcode`.
 contract Committee is CommitteeLogic, OpcodeFlavour {
-    constructor(bytes32 domain_, address[] memory members_, uint64 threshold_)
+    constructor(bytes32 domain_, address[] memory members_, uint32 threshold_)
         CommitteeLogic(domain_, members_, threshold_)
     {}
 }

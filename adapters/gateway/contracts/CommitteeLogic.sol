@@ -9,7 +9,7 @@ import {Tuples} from "./Tuples.sol";
 /// @notice It has no owner. Its set changes only by `rotate`.
 abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     /// Bounds the loops; two cities have tens of institutions, not hundreds.
-    uint256 private constant MAX_MEMBERS = 100;
+    uint256 private constant MAX_MEMBERS = 64;
     /// r, s and v.
     uint256 private constant SIGNATURE_BYTES = 65;
     /// Half the order of secp256k1: with s above it each signature would exist twice.
@@ -20,12 +20,12 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     /// The number of rotations plus one. Signatures of another epoch are refused.
     uint64 public epoch;
     /// How many members must sign.
-    uint64 public threshold;
+    uint32 public threshold;
     address[] private _members;
     mapping(uint64 epoch => mapping(address account => bool)) private _isMember;
 
     /// The member set of `epoch`, ascending, and its threshold.
-    event Rotated(uint64 indexed epoch, address[] members, uint64 threshold);
+    event Rotated(uint64 indexed epoch, address[] members, uint32 threshold);
 
     error DomainIsZero();
     error NoMembers();
@@ -33,7 +33,7 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     /// Members must be ascending, without zero and without repetition.
     error MembersNotAscending(uint256 position);
     /// The threshold must be more than half of the members and no more than all.
-    error ThresholdOutOfRange(uint64 threshold, uint256 members);
+    error ThresholdOutOfRange(uint32 threshold, uint256 members);
     /// The evidence is not exactly abi.encode(uint64 epoch, bytes signatures).
     error EvidenceMalformed();
     error EpochUnknown(uint64 got, uint64 expected);
@@ -50,7 +50,7 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     /// A rotation needs every new member, in order.
     error NewMemberMissing(address got, address expected);
 
-    constructor(bytes32 domain_, address[] memory members_, uint64 threshold_) {
+    constructor(bytes32 domain_, address[] memory members_, uint32 threshold_) {
         _requireKnownAnswers();
         if (domain_ == 0) revert DomainIsZero();
         domain = domain_;
@@ -85,7 +85,7 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
     /// every new member, both over H(ROTATE_TAG, this, domain, epoch + 1, setHash, threshold). Anyone may bring them.
     function rotate(
         address[] calldata newMembers,
-        uint64 newThreshold,
+        uint32 newThreshold,
         bytes calldata oldSignatures,
         bytes calldata newSignatures
     ) external {
@@ -103,7 +103,7 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
         _install(newEpoch, newMembers, newThreshold);
     }
 
-    function _install(uint64 newEpoch, address[] memory newMembers, uint64 newThreshold) private {
+    function _install(uint64 newEpoch, address[] memory newMembers, uint32 newThreshold) private {
         uint256 count = newMembers.length;
         if (count == 0) revert NoMembers();
         if (count > MAX_MEMBERS) revert TooManyMembers(count, MAX_MEMBERS);

@@ -112,7 +112,7 @@ abstract contract Tuples is Flavour {
         bytes32 verifyingDomain,
         uint64 newEpoch,
         bytes32 setHash,
-        uint64 threshold
+        uint32 threshold
     ) internal view returns (bytes32) {
         return _hash(abi.encode(ROTATE_TAG, verifier, verifyingDomain, newEpoch, setHash, threshold));
     }
