@@ -17,5 +17,6 @@ pub mod message;
 pub mod opaque;
 pub mod outcome;
 pub mod record;
+pub mod recovery;
 pub mod tag;
 pub mod verify;
