@@ -71,7 +71,9 @@ function artifacts(contracts) {
         runtimeBytes: runtime.length / 2,
         runtimeKeccak256: `0x${keccak256(Buffer.from(runtime, "hex"))}`,
       };
-      files.set(`${folder}${name}.json`, `${JSON.stringify(artifact, null, 2)}\n`);
+      files.set(`${folder}${name}.json`, Buffer.from(`${JSON.stringify(artifact, null, 2)}\n`));
+      // The init code once more, raw, for the crate to include.
+      if (folder === "") files.set(`${name}.bin`, Buffer.from(bytecode, "hex"));
     }
   }
   return files;
@@ -87,9 +89,9 @@ function filesBelow(dir) {
 
 const built = artifacts(compile());
 if (process.argv.includes("--check")) {
-  const different = [...built].filter(([path, text]) => {
+  const different = [...built].filter(([path, bytes]) => {
     const file = join(artifactsDir, path);
-    return !existsSync(file) || readFileSync(file, "utf8") !== text;
+    return !existsSync(file) || !readFileSync(file).equals(bytes);
   });
   const extra = filesBelow("").filter((path) => !built.has(path));
   if (different.length > 0 || extra.length > 0) {
@@ -99,10 +101,10 @@ if (process.argv.includes("--check")) {
   console.log(`${built.size} artifacts are what the sources give`);
 } else {
   rmSync(artifactsDir, { recursive: true, force: true });
-  for (const [path, text] of built) {
+  for (const [path, bytes] of built) {
     const file = join(artifactsDir, path);
     mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, text);
+    writeFileSync(file, bytes);
+    if (path.endsWith(".json")) console.log(path, JSON.parse(bytes).runtimeBytes, "bytes at run time");
   }
-  for (const [path, text] of built) console.log(path, JSON.parse(text).runtimeBytes, "bytes at run time");
 }

@@ -57,9 +57,9 @@ abstract contract CommitteeLogic is Tuples, KnownAnswers, IHeadVerifier {
         _install(1, members_, threshold_);
     }
 
-    /// The current members, ascending.
-    function members() external view returns (address[] memory) {
-        return _members;
+    /// The set in force: members ascending.
+    function committee() external view returns (uint64 epoch_, uint32 threshold_, address[] memory members) {
+        return (epoch, threshold, _members);
     }
 
     /// Whether `account` is a member in the current epoch.

@@ -34,7 +34,8 @@ abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGateway
         bytes32 haltedId;
     }
 
-    uint32 public constant VERSION = 1;
+    /// Version of this contract's interface.
+    uint32 internal constant VERSION = 1;
 
     /// Every how many messages an outbox head is kept, so that settlement can check old messages.
     uint64 internal constant ANCHOR_INTERVAL = 64;
@@ -54,18 +55,18 @@ abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGateway
     mapping(address account => bool) internal _isVerifier;
 
     /// The account that opens, pauses, skips, closes and hands over; a multisig in practice.
-    address public owner;
-    address public proposedOwner;
+    address internal owner;
+    address internal proposedOwner;
     /// The whole gateway is paused.
-    bool public paused;
+    bool internal paused;
     bool private _entered;
 
     /// This chain, as the protocol names it.
-    bytes32 public immutable domain;
+    bytes32 internal immutable domain;
     /// 0: `block.timestamp` counts seconds, 1: milliseconds.
-    uint8 public immutable clock;
-    uint64 public immutable openDelayMillis;
-    uint64 public immutable closeDelayMillis;
+    uint8 internal immutable clock;
+    uint64 internal immutable openDelayMillis;
+    uint64 internal immutable closeDelayMillis;
 
     constructor(bytes32 domain_, uint8 clock_, uint64 openDelayMillis_, uint64 closeDelayMillis_, address owner_) {
         _requireKnownAnswers();

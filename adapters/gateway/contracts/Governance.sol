@@ -132,6 +132,20 @@ abstract contract Governance is GatewayState {
         proposedOwner = address(0);
     }
 
+    /// Everything about the gateway in one call.
+    function gatewayInfo() external view returns (GatewayInfo memory) {
+        return GatewayInfo({
+            version: VERSION,
+            domain: domain,
+            clock: clock,
+            openDelayMillis: openDelayMillis,
+            closeDelayMillis: closeDelayMillis,
+            owner: owner,
+            proposedOwner: proposedOwner,
+            paused: paused
+        });
+    }
+
     /// Everything about a lane in one call. State 0 is an unknown lane.
     function laneInfo(bytes32 lane) external view returns (LaneInfo memory shown) {
         Lane storage info = _lanes[lane];

@@ -67,6 +67,19 @@ struct LaneInfo {
     bytes32 haltedId;
 }
 
+/// What `gatewayInfo` shows.
+struct GatewayInfo {
+    uint32 version;
+    bytes32 domain;
+    /// 0: `block.timestamp` counts seconds, 1: milliseconds.
+    uint8 clock;
+    uint64 openDelayMillis;
+    uint64 closeDelayMillis;
+    address owner;
+    address proposedOwner;
+    bool paused;
+}
+
 /// A message as the destination gateway is given it.
 struct Entry {
     bytes32 sender;
