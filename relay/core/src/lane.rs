@@ -56,6 +56,15 @@ impl LaneIdentity {
     pub const fn target(&self, direction: Direction) -> GatewayAt {
         self.origin(direction.opposite())
     }
+
+    /// The contract that vouches for heads of `direction` on the chain that takes them in, with that chain.
+    #[must_use]
+    pub const fn target_verifier(&self, direction: Direction) -> (Domain, Address) {
+        match direction {
+            Direction::Outbox => (self.destination_domain, self.destination_verifier),
+            Direction::Inbox => (self.source_domain, self.source_verifier),
+        }
+    }
 }
 
 /// A gateway on its chain.

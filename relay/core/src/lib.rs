@@ -13,6 +13,7 @@ pub mod hash;
 pub mod ids;
 pub mod lane;
 pub mod light_client;
+pub mod machine;
 pub mod message;
 pub mod opaque;
 pub mod outcome;

@@ -2,6 +2,7 @@
 //! `relay/journal` keeps it.
 
 use crate::chain::{ChainPoint, Entry};
+use crate::claim::Claim;
 use crate::gateway_call::Evidence;
 use crate::hash::Hash32;
 use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
@@ -106,6 +107,54 @@ pub struct ExtensionRecord {
     pub proof: Opaque,
     /// When we verified it.
     pub at: UnixMillis,
+}
+
+impl ExtensionRecord {
+    /// The point after the last entry.
+    #[must_use]
+    pub fn tip(&self) -> ChainPoint {
+        self.points().last().unwrap_or(self.base)
+    }
+
+    /// The point at `index`, when it is the base or within the entries.
+    #[must_use]
+    pub fn point_at(&self, index: Index) -> Option<ChainPoint> {
+        if index == self.base.index {
+            return Some(self.base);
+        }
+        self.points().find(|point| point.index == index)
+    }
+
+    /// The point after each entry, ascending.
+    fn points(&self) -> impl Iterator<Item = ChainPoint> + '_ {
+        self.entries.iter().scan(self.base, |point, entry| {
+            *point = point.extended(self.flow.direction, entry.link(self.flow));
+            Some(*point)
+        })
+    }
+
+    /// The claim that shows this extension to somebody else.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.claim_of(self.entries.clone())
+    }
+
+    /// The same claim for somebody who needs no payloads: every link stays the same.
+    #[must_use]
+    pub fn claim_without_payloads(&self) -> Claim {
+        self.claim_of(self.entries.iter().map(Entry::without_payload).collect())
+    }
+
+    fn claim_of(&self, entries: Vec<Entry>) -> Claim {
+        Claim {
+            flow: self.flow,
+            first: self.base.index.next(),
+            entries,
+            tail: self.tail.clone(),
+            height: self.proved_at,
+            proof: self.proof.clone(),
+        }
+    }
 }
 
 /// A transaction that is durable before it is broadcast.

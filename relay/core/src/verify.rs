@@ -1,9 +1,11 @@
 //! From claims to facts: the only producer of [`VerifiedHeader`] and [`VerifiedExtension`].
 
+use crate::attestation::{AttestationError, Committee, Statement};
 use crate::chain::{ChainPoint, Entry};
 use crate::claim::{Claim, MAX_CLAIM_ENTRIES, MAX_CLAIM_TAIL};
+use crate::gateway_call::Evidence;
 use crate::hash::Hash32;
-use crate::ids::{Domain, Height, UnixMillis};
+use crate::ids::{AttesterId, Domain, Height, UnixMillis};
 use crate::lane::{Flow, GatewayAt, LaneIdentity};
 use crate::light_client::{Header, LightClient, ProofStrength, Refusal, SetStatement, Verdict};
 
@@ -15,6 +17,11 @@ pub struct VerifiedHeader {
 }
 
 impl VerifiedHeader {
+    /// A header that was verified before it was made durable, read back from the journal.
+    pub(crate) const fn restored(domain: Domain, header: Header) -> Self {
+        Self { domain, header }
+    }
+
     /// The chain.
     #[must_use]
     pub const fn domain(&self) -> Domain {
@@ -263,4 +270,88 @@ pub fn verify_extension<C: LightClient>(
         block_hash: header.header.hash,
         strength: client.strength(),
     })
+}
+
+/// An attested head whose signatures were checked against the set in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedEvidence {
+    evidence: Evidence,
+}
+
+impl VerifiedEvidence {
+    /// The head and its signatures.
+    #[must_use]
+    pub const fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Gives the checked evidence away.
+    #[must_use]
+    pub fn into_evidence(self) -> Evidence {
+        self.evidence
+    }
+}
+
+/// Checks that `evidence` attests `point` of `flow` for the lane's target gateway.
+///
+/// Checks, in order: the head is `point`; the epoch is the committee's; there are at least as many signatures as the
+/// threshold asks for; each recovers to the member that it is filed under.
+///
+/// # Errors
+/// [`EvidenceError`], naming the first check that failed.
+pub fn verify_evidence(
+    lane: &LaneIdentity,
+    flow: Flow,
+    committee: &Committee,
+    point: ChainPoint,
+    evidence: Evidence,
+) -> Result<VerifiedEvidence, EvidenceError> {
+    if evidence.point != point {
+        return Err(EvidenceError::Head { expected: point.head, got: evidence.point.head });
+    }
+    let threshold = usize::try_from(committee.threshold()).unwrap_or(usize::MAX);
+    if evidence.signatures.len() < threshold {
+        return Err(EvidenceError::Threshold { expected: threshold, got: evidence.signatures.len() });
+    }
+    let statement = Statement { flow, point, epoch: evidence.epoch, verifying: lane.target(flow.direction) };
+    for (member, signature) in &evidence.signatures {
+        let signer = committee.verify_attestation(&statement, signature)?;
+        if signer != *member {
+            return Err(EvidenceError::Signer { expected: *member, got: signer });
+        }
+    }
+    Ok(VerifiedEvidence { evidence })
+}
+
+/// Why attestations are not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// They are about another head. The sender's fault.
+    #[error("expected attestations of head {expected}, got {got}")]
+    Head {
+        /// The head that was verified.
+        expected: Hash32,
+        /// The head attested.
+        got: Hash32,
+    },
+    /// Too few. The sender's fault, or the set changed.
+    #[error("expected at least {expected} signatures, got {got}")]
+    Threshold {
+        /// Needed.
+        expected: usize,
+        /// Given.
+        got: usize,
+    },
+    /// A signature is filed under somebody else. The sender's fault.
+    #[error("expected a signature of {expected}, got one of {got}")]
+    Signer {
+        /// Filed under.
+        expected: AttesterId,
+        /// Recovered.
+        got: AttesterId,
+    },
+    /// See [`AttestationError`].
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
 }

@@ -1,0 +1,126 @@
+//! Cutting the next delivery or settlement out of what is durable and attested.
+
+use std::collections::BTreeMap;
+
+use crate::attestation::Committee;
+use crate::chain::Entry;
+use crate::gateway_call::{Evidence, GatewayCall};
+use crate::hash::Hash32;
+use crate::ids::{Index, MessageId};
+use crate::lane::Direction;
+use crate::machine::config::Limits;
+use crate::machine::inbound::{Inbound, Incoming};
+use crate::message::Message;
+
+/// A source gateway keeps its outbox head at every multiple of this index; see `adapters/gateway`.
+pub const ANCHOR_INTERVAL: u64 = 64;
+
+/// The next call for a flow and the index of its last entry, or `None` when nothing can be carried now.
+pub(super) fn next_call(
+    inbound: &Inbound,
+    committee: Option<&Committee>,
+    unsettled: Option<&BTreeMap<Index, Message>>,
+    limits: &Limits,
+) -> Option<(GatewayCall, Index)> {
+    let epoch = committee?.epoch();
+    let ready = |incoming: &&Incoming| {
+        incoming.is_durable && incoming.evidence.as_ref().is_some_and(|evidence| evidence.epoch == epoch)
+    };
+    let mut size = Size::new(inbound.batch_cap, limits);
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut evidence: Option<Evidence> = None;
+    let mut tail: Vec<Hash32> = Vec::new();
+    for incoming in inbound.queue.iter().take_while(ready) {
+        let fresh = incoming.record.entries.iter().filter(|entry| entry.index() > inbound.done.index);
+        let fresh: Vec<&Entry> = fresh.collect();
+        let fitting = fresh.iter().take_while(|entry| size.takes(entry)).count();
+        if fitting == fresh.len() {
+            entries.extend(fresh.into_iter().cloned());
+            evidence.clone_from(&incoming.evidence);
+            continue;
+        }
+        // A part of this extension is carried only when nothing before it is: the attested head lies at its end.
+        if entries.is_empty() {
+            let (now, later) = fresh.split_at(fitting.max(1));
+            entries.extend(now.iter().map(|entry| (*entry).clone()));
+            tail.extend(later.iter().map(|entry| entry.link(inbound.flow)));
+            evidence.clone_from(&incoming.evidence);
+        }
+        break;
+    }
+    let evidence = evidence?;
+    let last = entries.last()?.index();
+    let call = match inbound.flow.direction {
+        Direction::Outbox => deliver(inbound, entries, tail, evidence),
+        Direction::Inbox => settle(inbound, &entries, tail, evidence, unsettled?)?,
+    };
+    Some((call, last))
+}
+
+fn deliver(inbound: &Inbound, entries: Vec<Entry>, tail: Vec<Hash32>, evidence: Evidence) -> GatewayCall {
+    let messages = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Message(message) => Some(message),
+        Entry::Outcome(_) => None,
+    });
+    GatewayCall::Deliver {
+        gateway: inbound.lane.target(inbound.flow.direction).gateway,
+        lane: inbound.flow.lane,
+        messages: messages.collect(),
+        tail: tail.into_iter().map(MessageId).collect(),
+        evidence,
+    }
+}
+
+fn settle(
+    inbound: &Inbound,
+    entries: &[Entry],
+    tail_outcomes: Vec<Hash32>,
+    evidence: Evidence,
+    unsettled: &BTreeMap<Index, Message>,
+) -> Option<GatewayCall> {
+    let mut settlements = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if let Entry::Outcome(outcome) = entry {
+            settlements.push((unsettled.get(&outcome.index)?.clone(), *outcome));
+        }
+    }
+    let last = entries.last()?.index();
+    let anchor = Index(last.0.div_ceil(ANCHOR_INTERVAL).saturating_mul(ANCHOR_INTERVAL));
+    let lane = inbound.flow.lane;
+    let tail_ids = unsettled.range(last.next()..).take_while(|(index, _)| **index <= anchor);
+    Some(GatewayCall::Settle {
+        gateway: inbound.lane.target(inbound.flow.direction).gateway,
+        lane,
+        settlements,
+        tail_outcomes,
+        tail_ids: tail_ids.map(|(_, message)| message.id(lane)).collect(),
+        evidence,
+    })
+}
+
+struct Size {
+    entries: usize,
+    bytes: usize,
+    gas: u64,
+}
+
+impl Size {
+    fn new(batch_cap: usize, limits: &Limits) -> Self {
+        Self { entries: batch_cap.max(1), bytes: limits.batch_bytes, gas: limits.batch_gas }
+    }
+
+    /// Takes an entry off the room that is left, or says that it does not fit.
+    fn takes(&mut self, entry: &Entry) -> bool {
+        let (bytes, gas) = match entry {
+            Entry::Message(message) => (message.payload.len(), message.gas_limit),
+            Entry::Outcome(_) => (0, 0),
+        };
+        let fits = self.entries >= 1 && self.bytes >= bytes && self.gas >= gas;
+        if fits {
+            self.entries -= 1;
+            self.bytes -= bytes;
+            self.gas -= gas;
+        }
+        fits
+    }
+}

@@ -1,0 +1,86 @@
+//! Attester sets in force, and the votes of their members.
+
+use crate::attestation::{Committee, SignatureBytes, Statement};
+use crate::chain::ChainPoint;
+use crate::gateway_call::Evidence;
+use crate::ids::Epoch;
+use crate::lane::Flow;
+use crate::machine::config::PeerId;
+use crate::machine::effect::Report;
+use crate::machine::input::Fetched;
+use crate::machine::io::After;
+use crate::machine::{Machine, VerifierKey};
+use crate::record::{Misbehaviour, Record};
+
+impl Machine {
+    pub(super) fn on_committee_read(&mut self, flow: Flow, answer: Fetched<Committee>) {
+        let Some(inbound) = self.inbound.get(&flow) else { return };
+        if let Fetched::Some(committee) = answer {
+            self.adopt_committee(inbound.lane.target_verifier(flow.direction), committee);
+        }
+    }
+
+    /// Takes a set in when it is newer than the one known, and moves every request to it.
+    pub(super) fn adopt_committee(&mut self, key: VerifierKey, committee: Committee) {
+        if self.committees.get(&key).is_some_and(|known| known.epoch() >= committee.epoch()) {
+            return;
+        }
+        self.committees.insert(key, committee);
+        let ready = self.peers.values().filter(|peer| peer.is_ready).map(|peer| peer.setup.id);
+        let ready: Vec<PeerId> = ready.collect();
+        for peer in ready {
+            self.tell_committees(peer);
+        }
+        self.advance_all_flows();
+    }
+
+    pub(super) fn on_attestation(
+        &mut self,
+        _peer: PeerId,
+        flow: Flow,
+        point: ChainPoint,
+        epoch: Epoch,
+        signature: SignatureBytes,
+    ) {
+        let lane = match (self.outbound.get(&flow), self.inbound.get(&flow)) {
+            (Some(out), _) => &out.lane,
+            (None, Some(inbound)) => &inbound.lane,
+            (None, None) => return,
+        };
+        let Some(committee) = self.committees.get(&lane.target_verifier(flow.direction)) else { return };
+        let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
+        let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
+        let threshold = committee.threshold();
+        let (ours, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
+            let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip.index == point.index) else {
+                return;
+            };
+            if outgoing.evidence.is_some() {
+                return;
+            }
+            (outgoing.tip, &mut outgoing.quorum)
+        } else if let Some(inbound) = self.inbound.get_mut(&flow) {
+            let Some(incoming) = inbound.queue.iter_mut().find(|incoming| incoming.tip.index == point.index) else {
+                return;
+            };
+            (incoming.tip, &mut incoming.quorum)
+        } else {
+            return;
+        };
+        if ours != point {
+            let theirs = Evidence { point, epoch, signatures: [(attester, signature)].into() };
+            let conflict = Misbehaviour::ConflictingHead { flow, ours, theirs, at: self.io.now };
+            self.io.append(vec![Record::Misbehaviour(conflict)], After::Nothing);
+            return self.io.report(Report::ConflictingHead { flow, ours, theirs: point, attester });
+        }
+        self.io.report(Report::Vote { flow, attester });
+        if let Some(evidence) = quorum.vote(attester, signature, threshold, point) {
+            let after = if self.outbound.contains_key(&flow) {
+                After::Attested { flow, point }
+            } else {
+                After::Reattested { flow, point }
+            };
+            self.io.append(vec![Record::Attested { flow, evidence }], after);
+        }
+    }
+}

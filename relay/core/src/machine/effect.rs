@@ -1,0 +1,335 @@
+//! What a machine wants done. Each effect names the input that answers it.
+
+use crate::attestation::{Committee, Statement};
+use crate::chain::ChainPoint;
+use crate::claim::Claim;
+use crate::frame::Frame;
+use crate::gateway_call::{Evidence, GatewayCall};
+use crate::ids::{Domain, Height, Index};
+use crate::lane::{Flow, LaneIdentity};
+use crate::light_client::{HoldReason, Refusal, SetStatement};
+use crate::machine::config::PeerId;
+use crate::machine::input::{ClaimOrigin, Recipient};
+use crate::opaque::Opaque;
+use crate::record::{IntentRecord, Record};
+use crate::verify::{VerifiedExtension, VerifiedHeader};
+
+/// Number of a batch of records; grows by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Number of a transaction in the making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// Number of a received frame, given by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReceiptId(pub u64);
+
+/// Who served an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateOrigin {
+    /// One of our own configured nodes, by name.
+    Node(String),
+    /// A peer.
+    Peer(PeerId),
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Make these durable, as a whole, after everything appended before → `Durable` or `AppendFailed`.
+    Append {
+        /// Number of the batch.
+        ticket: Ticket,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// Say this to a peer. Lost when the session is down; the machine says it again when needed.
+    Send {
+        /// The peer.
+        peer: PeerId,
+        /// What to say.
+        frame: Frame,
+    },
+    /// The received frame needs no more room.
+    Release(ReceiptId),
+    /// Ask the nodes for the headers after `after` → `UpdateFetched`.
+    FetchUpdate {
+        /// The chain.
+        domain: Domain,
+        /// For whom.
+        recipient: Recipient,
+        /// The height to follow.
+        after: Height,
+        /// At most this many headers.
+        max_headers: u32,
+    },
+    /// Run the light client → `UpdateVerified`.
+    VerifyUpdate {
+        /// The chain.
+        domain: Domain,
+        /// The trusted state.
+        trusted: Opaque,
+        /// The update.
+        update: Opaque,
+        /// Who served it.
+        origin: UpdateOrigin,
+    },
+    /// Ask the own nodes about a validator set → `SetConfirmed`.
+    ConfirmSet {
+        /// The chain.
+        domain: Domain,
+        /// The statement.
+        statement: SetStatement,
+    },
+    /// Hand a confirmed statement to the light client → `SetApplied`.
+    ApplySetStatement {
+        /// The chain.
+        domain: Domain,
+        /// The trusted state.
+        trusted: Opaque,
+        /// The statement.
+        statement: SetStatement,
+    },
+    /// Ask the nodes where a flow's head is → `HintRead`.
+    ReadHint {
+        /// The flow.
+        flow: Flow,
+    },
+    /// Get entries after `base` and a proof of a head that covers them → `Observed`.
+    Observe(ObserveRequest),
+    /// Run [`crate::verify::verify_extension`] and, with evidence, [`crate::verify::verify_evidence`] → `ClaimVerified`.
+    /// One at a time and in order per flow.
+    VerifyClaim(Box<ClaimCheck>),
+    /// Read entries (without payloads) and links of a flow → `ClaimLoaded`.
+    LoadClaim {
+        /// The flow.
+        flow: Flow,
+        /// The attester it is for.
+        peer: PeerId,
+        /// First entry.
+        first: Index,
+        /// Last index; entries are loaded up to the claim limit, the rest as links.
+        last: Index,
+    },
+    /// Read the head that the journal holds at an index → `PointRead`.
+    ReadPoint {
+        /// The flow.
+        flow: Flow,
+        /// The index.
+        index: Index,
+    },
+    /// Ask the own node whether it says the same → `Confirmed`.
+    Confirm {
+        /// The header at which the head was proved.
+        header: VerifiedHeader,
+        /// The extension.
+        extension: Box<VerifiedExtension>,
+        /// The adapter's proof.
+        proof: Opaque,
+    },
+    /// Sign a statement whose sign-once record is durable → `Signed`.
+    Sign {
+        /// What to sign.
+        statement: Statement,
+        /// Who asked.
+        peer: PeerId,
+    },
+    /// Build and sign a transaction → `Prepared`.
+    Prepare {
+        /// The job.
+        job: JobId,
+        /// The chain.
+        domain: Domain,
+        /// The call.
+        call: Box<GatewayCall>,
+        /// Transactions of this chain whose fate is open.
+        open: Vec<IntentRecord>,
+        /// The dropped transaction whose place it takes.
+        replaces: Option<Box<IntentRecord>>,
+    },
+    /// Hand a durable transaction to the nodes → `Broadcasted`.
+    Broadcast {
+        /// The job.
+        job: JobId,
+        /// The transaction.
+        intent: Box<IntentRecord>,
+    },
+    /// Ask what became of a transaction → `Tracked`.
+    Track {
+        /// The job.
+        job: JobId,
+        /// The transaction.
+        intent: Box<IntentRecord>,
+    },
+    /// Read what the target gateway has taken in → `AcceptedRead`.
+    ReadAccepted {
+        /// The flow.
+        flow: Flow,
+    },
+    /// Read the attester set of the flow's target verifier → `CommitteeRead`.
+    ReadCommittee {
+        /// The flow.
+        flow: Flow,
+    },
+    /// Tell people and counters.
+    Report(Report),
+}
+
+/// What [`Effect::Observe`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObserveRequest {
+    /// The flow.
+    pub flow: Flow,
+    /// The point that is held; entries after it are wanted.
+    pub base: ChainPoint,
+    /// First header that the machine still holds.
+    pub oldest: Height,
+    /// Last verified header.
+    pub newest: Height,
+    /// Most entries to take in full.
+    pub max_entries: usize,
+    /// Most payload bytes.
+    pub max_bytes: usize,
+    /// Most gas that the messages may ask for together.
+    pub max_gas: u64,
+}
+
+/// What [`Effect::VerifyClaim`] checks.
+#[derive(Clone, Debug)]
+pub struct ClaimCheck {
+    /// Who made the claim.
+    pub origin: ClaimOrigin,
+    /// The lane.
+    pub lane: LaneIdentity,
+    /// The point that is held.
+    pub base: ChainPoint,
+    /// The header that the claim names.
+    pub header: VerifiedHeader,
+    /// The claim.
+    pub claim: Claim,
+    /// Attestations that came with it, and the set that must have made them.
+    pub evidence: Option<(Committee, Vec<Evidence>)>,
+}
+
+/// Things worth a log line, a counter or an alarm. A closed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A client advanced.
+    HeadersVerified {
+        /// The chain.
+        domain: Domain,
+        /// How many headers.
+        count: usize,
+        /// Last one.
+        height: Height,
+        /// Validator sets that changed.
+        set_changes: usize,
+    },
+    /// Headers wait.
+    HeadersHeldBack {
+        /// The chain.
+        domain: Domain,
+        /// Why.
+        reason: HoldReason,
+    },
+    /// Somebody served something false.
+    Lie {
+        /// The chain.
+        domain: Domain,
+        /// Who.
+        origin: UpdateOrigin,
+        /// The check that failed.
+        refusal: Refusal,
+    },
+    /// The client of a chain is frozen: two final headers at one height.
+    Frozen {
+        /// The chain.
+        domain: Domain,
+    },
+    /// A claim about a flow was refused.
+    ClaimRefused {
+        /// The flow.
+        flow: Flow,
+        /// Who made it, `None` for our own observer.
+        peer: Option<PeerId>,
+        /// The refusal.
+        refusal: crate::machine::input::ClaimRefusal,
+    },
+    /// An extension is durable on its way out or in.
+    Journalled {
+        /// The flow.
+        flow: Flow,
+        /// The new tip.
+        tip: ChainPoint,
+        /// How many entries.
+        count: usize,
+    },
+    /// Enough signatures are durable.
+    Attested {
+        /// The flow.
+        flow: Flow,
+        /// The head.
+        point: ChainPoint,
+        /// Milliseconds since it was first asked for.
+        millis: u64,
+    },
+    /// One attester voted.
+    Vote {
+        /// The flow.
+        flow: Flow,
+        /// Who.
+        attester: crate::ids::AttesterId,
+    },
+    /// A peer or attester declined something.
+    Declined {
+        /// The peer.
+        peer: PeerId,
+        /// What and why.
+        declined: crate::frame::Declined,
+    },
+    /// A transaction came to its end.
+    TransactionEnded {
+        /// The chain.
+        domain: Domain,
+        /// What it was for.
+        purpose: crate::record::Purpose,
+        /// How it ended.
+        end: crate::record::IntentEnd,
+    },
+    /// The target chain has taken a flow in up to this point.
+    Done {
+        /// The flow.
+        flow: Flow,
+        /// The point.
+        point: ChainPoint,
+        /// For each entry that is now done: milliseconds from its source block to now.
+        millis: Vec<u64>,
+    },
+    /// The gateway holds another head than ours: stop and look.
+    AuditDifference {
+        /// The flow.
+        flow: Flow,
+        /// What we hold.
+        ours: ChainPoint,
+        /// What the gateway says.
+        theirs: ChainPoint,
+    },
+    /// An attester signed a head that is not ours, or two heads for one index.
+    ConflictingHead {
+        /// The flow.
+        flow: Flow,
+        /// Ours.
+        ours: ChainPoint,
+        /// Theirs.
+        theirs: ChainPoint,
+        /// Who signed.
+        attester: crate::ids::AttesterId,
+    },
+    /// The journal refused or failed.
+    JournalTrouble {
+        /// Whether it may succeed later.
+        is_retryable: bool,
+    },
+}

@@ -1,0 +1,489 @@
+//! A flow on its way out: observed on its chain, verified, journalled, attested, sent, accepted by the peer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::chain::{ChainPoint, Entry};
+use crate::claim::Claim;
+use crate::frame::{DeclineReason, Declined, Frame, Role};
+use crate::gateway_call::{Evidence, GatewayCall};
+use crate::ids::{Index, UnixMillis};
+use crate::lane::{Direction, Flow, LaneIdentity};
+use crate::machine::config::PeerId;
+use crate::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, Report, Ticket};
+use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched, Observation};
+use crate::machine::io::{After, Io, distance, earliest};
+use crate::machine::quorum::Quorum;
+use crate::machine::{Machine, extension_record};
+use crate::message::Message;
+use crate::record::{ExtensionRecord, Purpose, Record};
+use crate::recovery::RecoveredFlow;
+use crate::verify::VerifiedExtension;
+
+/// Extensions for which attesters are asked at the same time, per flow.
+const ASKED_AT_ONCE: usize = 32;
+
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub flow: Flow,
+    pub lane: LaneIdentity,
+    pub peer: PeerId,
+    /// Verified, perhaps not durable yet.
+    pub verified: ChainPoint,
+    pub durable: ChainPoint,
+    /// What the peer holds durably.
+    pub accepted: ChainPoint,
+    pub queue: VecDeque<Outgoing>,
+    /// Messages whose outcome is not settled yet, without payloads; only for an outbox.
+    pub unsettled: BTreeMap<Index, Message>,
+    is_observing: bool,
+    next_observe: UnixMillis,
+    tries: u32,
+    short_since: Option<UnixMillis>,
+    /// What the nodes said last, unproved.
+    pub hint: Index,
+    pub checkpoint: Option<JobId>,
+    next_send: UnixMillis,
+    send_tries: u32,
+    pub attesters: BTreeMap<PeerId, AttesterProgress>,
+}
+
+/// Where an attester will stand once it has dealt with what it was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AttesterProgress {
+    pub expected: Index,
+    pub is_loading: bool,
+}
+
+/// One extension on its way out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub record: ExtensionRecord,
+    pub tip: ChainPoint,
+    pub is_durable: bool,
+    /// The append that makes it durable; meaningless afterwards.
+    ticket: Ticket,
+    pub quorum: Quorum,
+    pub evidence: Option<Evidence>,
+    pub is_sent: bool,
+}
+
+impl Outbound {
+    pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow) -> Self {
+        let flow = recovered.flow;
+        let mut evidence: BTreeMap<Index, Evidence> =
+            recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
+        let queue = recovered.outstanding.into_iter().map(|record| {
+            let tip = record.tip();
+            Outgoing {
+                evidence: evidence.remove(&tip.index),
+                record,
+                tip,
+                is_durable: true,
+                ticket: Ticket(0),
+                quorum: Quorum::default(),
+                is_sent: false,
+            }
+        });
+        Self {
+            flow,
+            lane,
+            peer,
+            verified: recovered.tip,
+            durable: recovered.tip,
+            accepted: recovered.peer_accepted,
+            queue: queue.collect(),
+            unsettled: recovered.unsettled.into_iter().map(|message| (message.index, message)).collect(),
+            is_observing: false,
+            next_observe: UnixMillis(0),
+            tries: 0,
+            short_since: None,
+            hint: recovered.tip.index,
+            checkpoint: None,
+            next_send: UnixMillis(0),
+            send_tries: 0,
+            attesters: BTreeMap::new(),
+        }
+    }
+
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        let observe = (!self.is_observing).then_some(self.next_observe);
+        let ask = self.queue.iter().take(ASKED_AT_ONCE).filter_map(|out| out.quorum.next_due()).min();
+        let send = self.queue.iter().any(|out| out.evidence.is_some() && !out.is_sent).then_some(self.next_send);
+        earliest(earliest(observe, ask), send)
+    }
+
+    pub fn forget_session(&mut self, peer: PeerId) {
+        if peer == self.peer {
+            self.queue.iter_mut().for_each(|out| out.is_sent = false);
+        }
+        self.attesters.remove(&peer);
+        self.queue.iter_mut().for_each(|out| out.quorum.forget_asking(peer));
+    }
+
+    /// Ends an observation; the next one comes after a failure's wait, at once, or when there is news.
+    fn observed(&mut self, io: &mut Io, next: Next) {
+        self.is_observing = false;
+        match next {
+            Next::Now => {
+                self.tries = 0;
+                self.next_observe = io.now;
+            }
+            Next::At(at) => {
+                self.tries = 0;
+                self.next_observe = at;
+            }
+            Next::AfterFailure => {
+                self.tries = self.tries.saturating_add(1);
+                self.next_observe = io.backoff(self.tries);
+            }
+        }
+    }
+
+    fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {
+        self.queue.iter_mut().find(|out| out.tip.index == index)
+    }
+
+    /// Our head at `index`, where the queue still knows it.
+    fn point_at(&self, index: Index) -> Option<ChainPoint> {
+        if index == self.accepted.index {
+            return Some(self.accepted);
+        }
+        self.queue.iter().find(|out| out.tip.index >= index).and_then(|out| out.record.point_at(index))
+    }
+}
+
+enum Next {
+    Now,
+    At(UnixMillis),
+    AfterFailure,
+}
+
+impl Machine {
+    /// Does whatever is due for an outbound flow.
+    pub(super) fn advance_outbound(&mut self, flow: Flow) {
+        self.start_observing(flow);
+        self.ask_attesters(flow);
+        self.send_extensions(flow);
+    }
+
+    fn start_observing(&mut self, flow: Flow) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(client) = self.clients.get(&out.lane.origin(flow.direction).domain) else { return };
+        let is_blocked = out.is_observing || out.queue.len() >= self.io.limits.outbound_window || client.is_frozen;
+        if !is_blocked && out.next_observe <= self.io.now && client.header_range().is_some() {
+            out.is_observing = true;
+            self.io.push(Effect::ReadHint { flow });
+        }
+    }
+
+    pub(super) fn on_hint_read(&mut self, flow: Flow, answer: Fetched<ChainPoint>) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(client) = self.clients.get(&out.lane.origin(flow.direction).domain) else { return };
+        let idle = self.io.after(client.setup.poll_interval);
+        let hint = match answer {
+            Fetched::Some(hint) => hint,
+            Fetched::Nothing => return out.observed(&mut self.io, Next::At(idle)),
+            Fetched::Failed => return out.observed(&mut self.io, Next::AfterFailure),
+        };
+        out.hint = hint.index;
+        let waiting = distance(out.verified.index, hint.index);
+        if waiting == 0 {
+            out.short_since = None;
+            return out.observed(&mut self.io, Next::At(idle));
+        }
+        let since = *out.short_since.get_or_insert(self.io.now);
+        let until = UnixMillis(since.0.saturating_add(millis(self.io.limits.batch_delay)));
+        if waiting < self.io.limits.batch_entries && self.io.now < until {
+            return out.observed(&mut self.io, Next::At(until));
+        }
+        let Some((oldest, newest)) = client.header_range() else {
+            return out.observed(&mut self.io, Next::At(idle));
+        };
+        self.io.push(Effect::Observe(ObserveRequest {
+            flow,
+            base: out.verified,
+            oldest,
+            newest,
+            max_entries: self.io.limits.batch_entries,
+            max_bytes: self.io.limits.batch_bytes,
+            max_gas: self.io.limits.batch_gas,
+        }));
+    }
+
+    pub(super) fn on_observed(&mut self, flow: Flow, answer: Fetched<Observation>) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let origin = out.lane.origin(flow.direction);
+        let Some(client) = self.clients.get(&origin.domain) else { return };
+        match answer {
+            Fetched::Some(Observation::Claim(claim)) => {
+                let Some(header) = client.headers.get(&claim.height).cloned() else {
+                    return out.observed(&mut self.io, Next::AfterFailure);
+                };
+                self.io.push(Effect::VerifyClaim(Box::new(ClaimCheck {
+                    origin: ClaimOrigin::Observer,
+                    lane: out.lane.clone(),
+                    base: out.verified,
+                    header,
+                    claim,
+                    evidence: None,
+                })));
+            }
+            Fetched::Some(Observation::NeedsCheckpoint) => {
+                let next = self.io.after(self.io.limits.track_interval);
+                out.observed(&mut self.io, Next::At(next));
+                if out.checkpoint.is_none() {
+                    let call = GatewayCall::Checkpoint { gateway: origin.gateway, flow };
+                    let job = self.start_job(origin.domain, Purpose::Checkpoint { flow }, call);
+                    if let Some(out) = self.outbound.get_mut(&flow) {
+                        out.checkpoint = job;
+                    }
+                }
+            }
+            Fetched::Nothing => {
+                // The head is newer than the last verified header: the next header brings it.
+                let next = self.io.after(client.setup.poll_interval);
+                out.observed(&mut self.io, Next::At(next));
+            }
+            Fetched::Failed => out.observed(&mut self.io, Next::AfterFailure),
+        }
+    }
+
+    pub(super) fn own_claim_verified(&mut self, claim: Claim, result: Result<VerifiedExtension, ClaimRefusal>) {
+        let flow = claim.flow;
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let extension = match result {
+            Ok(extension) if extension.base() == out.verified => extension,
+            Ok(_) => return out.observed(&mut self.io, Next::Now),
+            Err(refusal) => {
+                self.io.report(Report::ClaimRefused { flow, peer: None, refusal });
+                return out.observed(&mut self.io, Next::AfterFailure);
+            }
+        };
+        let tip = extension.tip();
+        let client = self.clients.get(&out.lane.origin(flow.direction).domain);
+        let time = client.and_then(|client| client.headers.get(&claim.height)).map(|header| header.header().timestamp);
+        let record = extension_record(&extension, claim, time.unwrap_or(self.io.now), self.io.now);
+        out.verified = tip;
+        out.short_since = None;
+        let ticket = self.io.append(vec![Record::Extension(record.clone())], After::Outbound { flow, tip });
+        out.queue.push_back(Outgoing {
+            record,
+            tip,
+            is_durable: false,
+            ticket,
+            quorum: Quorum::default(),
+            evidence: None,
+            is_sent: false,
+        });
+        out.observed(&mut self.io, Next::Now);
+        self.start_observing(flow);
+    }
+
+    pub(super) fn outbound_is_durable(&mut self, flow: Flow, tip: ChainPoint) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        out.durable = tip;
+        let mut messages = Vec::new();
+        if let Some(outgoing) = out.outgoing(tip.index) {
+            outgoing.is_durable = true;
+            let count = outgoing.record.entries.len();
+            if flow.direction == Direction::Outbox {
+                messages = outgoing.record.entries.iter().map(Entry::without_payload).collect();
+            }
+            self.io.report(Report::Journalled { flow, tip, count });
+        }
+        out.unsettled.extend(messages.into_iter().filter_map(|entry| match entry {
+            Entry::Message(message) => Some((message.index, message)),
+            Entry::Outcome(_) => None,
+        }));
+        self.ask_attesters(flow);
+    }
+
+    /// After an append about this flow failed for good: forget what is not durable and look again.
+    pub(super) fn outbound_append_failed(&mut self, flow: Flow, ticket: Ticket) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        // What followed in the queue was built on it and fails as well; by then the queue may hold newer tries.
+        if out.queue.iter().any(|outgoing| !outgoing.is_durable && outgoing.ticket == ticket) {
+            out.queue.retain(|outgoing| outgoing.is_durable);
+            out.verified = out.durable;
+            out.observed(&mut self.io, Next::AfterFailure);
+        }
+    }
+
+    /// The signatures of a head could not be made durable: collect them again.
+    pub(super) fn attested_append_failed(&mut self, flow: Flow, index: Index) {
+        if let Some(outgoing) = self.outbound.get_mut(&flow).and_then(|out| out.outgoing(index)) {
+            outgoing.quorum = Quorum::default();
+        }
+    }
+
+    /// Asks every attester for the heads that lack signatures.
+    pub(super) fn ask_attesters(&mut self, flow: Flow) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+        let again = self.io.after(self.io.limits.retry_min.saturating_mul(8));
+        let attesters: BTreeSet<PeerId> = self
+            .peers
+            .values()
+            .filter(|peer| peer.setup.role == Role::Attester && peer.is_ready)
+            .map(|peer| peer.setup.id)
+            .collect();
+        let unsigned = out.queue.iter_mut().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
+        for outgoing in unsigned.take(ASKED_AT_ONCE) {
+            outgoing.quorum.enter_epoch(committee.epoch());
+            for peer in &attesters {
+                if !outgoing.quorum.should_ask(*peer, self.io.now) {
+                    continue;
+                }
+                let progress = out.attesters.entry(*peer).or_default();
+                if progress.expected < outgoing.record.base.index {
+                    if !progress.is_loading {
+                        progress.is_loading = true;
+                        let first = progress.expected.next();
+                        let last = outgoing.tip.index;
+                        self.io.push(Effect::LoadClaim { flow, peer: *peer, first, last });
+                    }
+                    continue;
+                }
+                progress.expected = progress.expected.max(outgoing.tip.index);
+                outgoing.quorum.asked(*peer, self.io.now, again);
+                let claim = outgoing.record.claim_without_payloads();
+                let index = outgoing.tip.index;
+                let frame = Frame::AttestRequest { claim, index, epoch: committee.epoch() };
+                self.io.push(Effect::Send { peer: *peer, frame });
+            }
+        }
+    }
+
+    /// Sends an attester what it lacks before the next unsigned head.
+    pub(super) fn on_claim_loaded(
+        &mut self,
+        flow: Flow,
+        peer: PeerId,
+        entries: Vec<Entry>,
+        mut tail: Vec<crate::hash::Hash32>,
+    ) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+        let Some(progress) = out.attesters.get_mut(&peer) else { return };
+        progress.is_loading = false;
+        let (Some(first), Some(last)) = (entries.first().map(Entry::index), entries.last().map(Entry::index)) else {
+            return;
+        };
+        let end = last.plus(tail.len());
+        let Some(outgoing) = out.queue.iter().find(|outgoing| outgoing.tip.index == end) else { return };
+        if first != progress.expected.next() {
+            return;
+        }
+        progress.expected = last;
+        tail.extend_from_slice(&outgoing.record.tail);
+        let claim = Claim {
+            flow,
+            first,
+            entries,
+            tail,
+            height: outgoing.record.proved_at,
+            proof: outgoing.record.proof.clone(),
+        };
+        let frame = Frame::AttestRequest { claim, index: last, epoch: committee.epoch() };
+        self.io.push(Effect::Send { peer, frame });
+        self.ask_attesters(flow);
+    }
+
+    /// An attester says where it stands.
+    pub(super) fn on_attester_at(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let progress = out.attesters.entry(peer).or_default();
+        *progress = AttesterProgress { expected: point.index, is_loading: false };
+        out.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_asking(peer));
+        self.ask_attesters(flow);
+    }
+
+    pub(super) fn outbound_is_attested(&mut self, flow: Flow, evidence: Evidence) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        if let Some(outgoing) = out.outgoing(evidence.point.index) {
+            let point = evidence.point;
+            let millis = outgoing.quorum.millis_since_asked(self.io.now);
+            outgoing.evidence = Some(evidence);
+            self.io.report(Report::Attested { flow, point, millis });
+        }
+        self.ask_attesters(flow);
+        self.send_extensions(flow);
+    }
+
+    /// Sends attested extensions in order, as far as the window and the peer's light client go.
+    pub(super) fn send_extensions(&mut self, flow: Flow) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(peer) = self.peers.get_mut(&out.peer) else { return };
+        if !peer.is_ready || out.next_send > self.io.now {
+            return;
+        }
+        let domain = out.lane.origin(flow.direction).domain;
+        for outgoing in out.queue.iter_mut().take(self.io.limits.send_window) {
+            if outgoing.is_sent {
+                continue;
+            }
+            let Some(evidence) = outgoing.evidence.clone() else { break };
+            if !peer.reaches(&mut self.io, domain, outgoing.record.proved_at) {
+                break;
+            }
+            outgoing.is_sent = true;
+            let frame = Frame::Extension { claim: outgoing.record.claim(), evidence: vec![evidence] };
+            self.io.push(Effect::Send { peer: out.peer, frame });
+        }
+    }
+
+    /// The peer holds the flow up to `point`, durably.
+    pub(super) fn on_peer_accepted(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        if out.peer != peer || point.index <= out.accepted.index {
+            return;
+        }
+        match out.point_at(point.index) {
+            Some(ours) if ours == point => {}
+            // Ahead of our own journal, or of what we remember: nothing to compare with, nothing to do.
+            None => return,
+            Some(ours) => {
+                return self.io.report(Report::AuditDifference { flow, ours, theirs: point });
+            }
+        }
+        out.accepted = point;
+        out.send_tries = 0;
+        while out.queue.front().is_some_and(|outgoing| outgoing.is_durable && outgoing.tip.index <= point.index) {
+            out.queue.pop_front();
+        }
+        self.io.append(vec![Record::PeerAccepted { flow, point }], After::Nothing);
+        self.advance_outbound(flow);
+    }
+
+    /// The peer or an attester does not take something that we sent.
+    pub(super) fn on_declined(&mut self, peer: PeerId, declined: Declined) {
+        self.io.report(Report::Declined { peer, declined });
+        let Some(out) = self.outbound.get_mut(&declined.flow) else { return };
+        if peer != out.peer {
+            // An attester: it is asked again after the usual wait, or at once when it said where it stands.
+            return;
+        }
+        let from = declined.index;
+        for outgoing in out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from) {
+            outgoing.is_sent = false;
+        }
+        match declined.reason {
+            DeclineReason::Evidence => {
+                let stale = out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from);
+                for outgoing in stale {
+                    outgoing.evidence = None;
+                    outgoing.quorum = Quorum::default();
+                }
+                self.ask_attesters(declined.flow);
+            }
+            _ => {
+                out.send_tries = out.send_tries.saturating_add(1);
+                out.next_send = self.io.backoff(out.send_tries);
+            }
+        }
+    }
+}
+
+fn millis(duration: core::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

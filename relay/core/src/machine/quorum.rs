@@ -1,0 +1,73 @@
+//! Collecting attestations of one head.
+
+use std::collections::BTreeMap;
+
+use crate::attestation::SignatureBytes;
+use crate::chain::ChainPoint;
+use crate::gateway_call::Evidence;
+use crate::ids::{AttesterId, Epoch, UnixMillis};
+use crate::machine::config::PeerId;
+
+/// The votes for one head under one epoch, and when each attester is to be asked again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quorum {
+    epoch: Epoch,
+    votes: BTreeMap<AttesterId, SignatureBytes>,
+    ask_again: BTreeMap<PeerId, UnixMillis>,
+    since: Option<UnixMillis>,
+    /// The signatures are enough and on their way to the disk.
+    pub is_closing: bool,
+}
+
+impl Quorum {
+    /// Begins anew when the epoch is another one.
+    pub fn enter_epoch(&mut self, epoch: Epoch) {
+        if self.epoch != epoch {
+            *self = Self { epoch, since: self.since, ..Self::default() };
+        }
+    }
+
+    pub fn should_ask(&self, peer: PeerId, now: UnixMillis) -> bool {
+        !self.is_closing && self.ask_again.get(&peer).is_none_or(|again| *again <= now)
+    }
+
+    pub fn asked(&mut self, peer: PeerId, now: UnixMillis, again: UnixMillis) {
+        self.since.get_or_insert(now);
+        self.ask_again.insert(peer, again);
+    }
+
+    pub fn forget_asking(&mut self, peer: PeerId) {
+        self.ask_again.remove(&peer);
+    }
+
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        if self.is_closing { None } else { self.ask_again.values().min().copied() }
+    }
+
+    /// Adds a checked vote; gives the evidence when it is the one that makes the set complete.
+    pub fn vote(
+        &mut self,
+        attester: AttesterId,
+        signature: SignatureBytes,
+        threshold: u32,
+        point: ChainPoint,
+    ) -> Option<Evidence> {
+        if self.is_closing {
+            return None;
+        }
+        self.votes.insert(attester, signature);
+        if self.votes.len() < usize::try_from(threshold).unwrap_or(usize::MAX) {
+            return None;
+        }
+        self.is_closing = true;
+        Some(Evidence { point, epoch: self.epoch, signatures: self.votes.clone() })
+    }
+
+    pub fn votes(&self) -> usize {
+        self.votes.len()
+    }
+
+    pub fn millis_since_asked(&self, now: UnixMillis) -> u64 {
+        self.since.map_or(0, |since| now.0.saturating_sub(since.0))
+    }
+}

@@ -1,0 +1,242 @@
+//! What a machine can say about itself: where each flow stands, and what it waits for.
+
+use crate::frame::Role;
+use crate::ids::{Domain, Height, Index, UnixMillis};
+use crate::lane::Flow;
+use crate::light_client::HoldReason;
+use crate::machine::Machine;
+use crate::machine::config::PeerId;
+use crate::machine::inbound::Inbound;
+use crate::machine::outbound::Outbound;
+use crate::recovery::Side;
+
+/// Why a flow does not go on this very moment. The closed list behind `why`, the API, the logs and the metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitReason {
+    /// Nothing waits: everything known is done.
+    Idle,
+    /// Entries were seen; a verified header that proves them is awaited.
+    Header,
+    /// The chain's headers are held back.
+    HeldBack,
+    /// The client of the chain is frozen until an operator decides.
+    Frozen,
+    /// A checkpoint transaction is on its way to the chain.
+    Checkpoint,
+    /// The attester set of the verifying gateway is not known yet.
+    Committee,
+    /// Fewer attesters signed than are needed.
+    Attestations,
+    /// There is no session with the peer.
+    Peer,
+    /// The peer has not accepted yet.
+    Acceptance,
+    /// A transaction is on its way to the chain.
+    Transaction,
+    /// The last try failed; the next one comes after a wait.
+    Retry,
+    /// Journal and gateway differ; an operator must look.
+    Dispute,
+}
+
+impl WaitReason {
+    /// Every reason, for documentation and metric labels.
+    pub const ALL: [Self; 12] = [
+        Self::Idle,
+        Self::Header,
+        Self::HeldBack,
+        Self::Frozen,
+        Self::Checkpoint,
+        Self::Committee,
+        Self::Attestations,
+        Self::Peer,
+        Self::Acceptance,
+        Self::Transaction,
+        Self::Retry,
+        Self::Dispute,
+    ];
+
+    /// The word used everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Header => "header",
+            Self::HeldBack => "held-back",
+            Self::Frozen => "frozen",
+            Self::Checkpoint => "checkpoint",
+            Self::Committee => "committee",
+            Self::Attestations => "attestations",
+            Self::Peer => "peer",
+            Self::Acceptance => "acceptance",
+            Self::Transaction => "transaction",
+            Self::Retry => "retry",
+            Self::Dispute => "dispute",
+        }
+    }
+
+    /// Who must act so that it goes on.
+    #[must_use]
+    pub const fn who(self) -> &'static str {
+        match self {
+            Self::Idle => "nobody",
+            Self::Header | Self::HeldBack => "the chain's validators",
+            Self::Frozen | Self::Dispute => "the operator",
+            Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
+            Self::Attestations => "the attesters",
+            Self::Peer | Self::Acceptance => "the peer",
+            Self::Retry => "this relay",
+        }
+    }
+}
+
+/// Where one flow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowStatus {
+    /// The flow.
+    pub flow: Flow,
+    /// The side on which we stand.
+    pub side: Side,
+    /// What the chain's nodes say, unproved.
+    pub hint: Index,
+    /// Verified and durable here.
+    pub durable: Index,
+    /// Accepted by the peer (outbound) or taken in by the target chain (inbound).
+    pub finished: Index,
+    /// Signatures for the first head that lacks some.
+    pub votes: usize,
+    /// Time of the block behind the oldest unfinished entry.
+    pub oldest: Option<UnixMillis>,
+    /// What it waits for.
+    pub waits_for: WaitReason,
+    /// The earliest next step, where it is known.
+    pub next_step: Option<UnixMillis>,
+}
+
+/// Where one chain's client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientStatus {
+    /// The chain.
+    pub domain: Domain,
+    /// Last final header.
+    pub height: Height,
+    /// Its time.
+    pub timestamp: Option<UnixMillis>,
+    /// Why headers wait.
+    pub held: Option<HoldReason>,
+    /// Whether an operator must decide.
+    pub is_frozen: bool,
+}
+
+/// The whole machine at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Relay or attester.
+    pub role: Role,
+    /// The chains.
+    pub clients: Vec<ClientStatus>,
+    /// The flows.
+    pub flows: Vec<FlowStatus>,
+    /// The peers, and whether their session stands.
+    pub peers: Vec<(PeerId, Role, bool)>,
+    /// Transactions whose end is not known.
+    pub open_intents: usize,
+}
+
+impl Machine {
+    /// A picture of the machine.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let clients = self.clients.values().map(|client| ClientStatus {
+            domain: client.setup.domain,
+            height: client.height,
+            timestamp: client.headers.last_key_value().map(|(_, header)| header.header().timestamp),
+            held: client.held,
+            is_frozen: client.is_frozen,
+        });
+        let outbound = self.outbound.values().map(|flow| self.outbound_status(flow));
+        let inbound = self.inbound.values().map(|flow| self.inbound_status(flow));
+        let desks = self.desks.values().map(|desk| FlowStatus {
+            flow: desk.flow,
+            side: Side::Attester,
+            hint: desk.durable.index,
+            durable: desk.durable.index,
+            finished: desk.durable.index,
+            votes: 0,
+            oldest: None,
+            waits_for: WaitReason::Idle,
+            next_step: desk.next_due(),
+        });
+        Status {
+            role: self.role,
+            clients: clients.collect(),
+            flows: outbound.chain(inbound).chain(desks).collect(),
+            peers: self.peers.values().map(|peer| (peer.setup.id, peer.setup.role, peer.is_ready)).collect(),
+            open_intents: self.jobs.values().filter(|job| job.intent.is_some()).count(),
+        }
+    }
+
+    fn outbound_status(&self, out: &Outbound) -> FlowStatus {
+        let client = self.clients.get(&out.lane.origin(out.flow.direction).domain);
+        let unsigned = out.queue.iter().find(|outgoing| outgoing.evidence.is_none());
+        let is_peer_ready = self.peers.get(&out.peer).is_some_and(|peer| peer.is_ready);
+        let knows_committee = self.committees.contains_key(&out.lane.target_verifier(out.flow.direction));
+        let waits_for = if client.is_some_and(|client| client.is_frozen) {
+            WaitReason::Frozen
+        } else if unsigned.is_some() {
+            if knows_committee { WaitReason::Attestations } else { WaitReason::Committee }
+        } else if !out.queue.is_empty() {
+            if is_peer_ready { WaitReason::Acceptance } else { WaitReason::Peer }
+        } else if out.hint > out.durable.index {
+            match client {
+                Some(client) if client.held.is_some() => WaitReason::HeldBack,
+                _ if out.checkpoint.is_some() => WaitReason::Checkpoint,
+                _ => WaitReason::Header,
+            }
+        } else {
+            WaitReason::Idle
+        };
+        FlowStatus {
+            flow: out.flow,
+            side: Side::Outbound,
+            hint: out.hint.max(out.durable.index),
+            durable: out.durable.index,
+            finished: out.accepted.index,
+            votes: unsigned.map_or(0, |outgoing| outgoing.quorum.votes()),
+            oldest: out.queue.front().map(|outgoing| outgoing.record.block_time),
+            waits_for,
+            next_step: out.next_due(),
+        }
+    }
+
+    fn inbound_status(&self, inbound: &Inbound) -> FlowStatus {
+        let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
+        let stale = inbound.queue.iter().find(|incoming| {
+            incoming.evidence.as_ref().map(|evidence| evidence.epoch) != committee.map(|committee| committee.epoch())
+        });
+        let waits_for = if inbound.is_in_dispute {
+            WaitReason::Dispute
+        } else if inbound.queue.is_empty() {
+            WaitReason::Idle
+        } else if inbound.job.is_some() {
+            WaitReason::Transaction
+        } else if committee.is_none() {
+            WaitReason::Committee
+        } else if stale.is_some() {
+            WaitReason::Attestations
+        } else {
+            WaitReason::Retry
+        };
+        FlowStatus {
+            flow: inbound.flow,
+            side: Side::Inbound,
+            hint: inbound.durable.index,
+            durable: inbound.durable.index,
+            finished: inbound.done.index,
+            votes: stale.map_or(0, |incoming| incoming.quorum.votes()),
+            oldest: inbound.queue.front().map(|incoming| incoming.record.block_time),
+            waits_for,
+            next_step: inbound.next_due(),
+        }
+    }
+}

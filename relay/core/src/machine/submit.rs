@@ -1,0 +1,216 @@
+//! Transactions: prepared, made durable, broadcast, followed to their end.
+
+use crate::gateway_call::GatewayCall;
+use crate::ids::{Domain, UnixMillis};
+use crate::machine::Machine;
+use crate::machine::effect::{Effect, JobId, Report};
+use crate::machine::inbound::CarryEnd;
+use crate::machine::input::{Prepared, TransactionFate};
+use crate::machine::io::After;
+use crate::record::{IntentEnd, IntentRecord, Purpose, Record};
+
+/// Times that a dropped transaction is broadcast again before it is replaced.
+const REBROADCASTS: u32 = 3;
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub domain: Domain,
+    pub purpose: Purpose,
+    /// `None` for a transaction found in the journal after a restart: its bytes are all there is.
+    call: Option<Box<GatewayCall>>,
+    stage: Stage,
+    pub intent: Option<IntentRecord>,
+    drops: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits for its turn: transactions of one account are prepared one after the other.
+    Queued,
+    Preparing,
+    Journalling,
+    Broadcasting,
+    /// Asks again at that moment.
+    Following(UnixMillis),
+    Asking,
+    Closing,
+}
+
+impl Job {
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        match self.stage {
+            Stage::Following(at) => Some(at),
+            _ => None,
+        }
+    }
+}
+
+impl Machine {
+    /// Takes a transaction up again whose end was not known when the process stopped.
+    pub(super) fn resume_job(&mut self, intent: IntentRecord) -> JobId {
+        let id = self.next_job();
+        let (domain, purpose) = (intent.domain, intent.purpose);
+        let stage = Stage::Broadcasting;
+        self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent.clone()) });
+        self.jobs.insert(id, Job { domain, purpose, call: None, stage, intent: Some(intent), drops: 0 });
+        id
+    }
+
+    /// Starts a transaction on a chain where we have an account.
+    pub(super) fn start_job(&mut self, domain: Domain, purpose: Purpose, call: GatewayCall) -> Option<JobId> {
+        if !self.clients.get(&domain).is_some_and(|client| client.setup.has_target) {
+            return None;
+        }
+        let id = self.next_job();
+        let job = Job { domain, purpose, call: Some(Box::new(call)), stage: Stage::Queued, intent: None, drops: 0 };
+        self.jobs.insert(id, job);
+        self.prepare_next(domain);
+        Some(id)
+    }
+
+    fn next_job(&mut self) -> JobId {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        id
+    }
+
+    fn prepare_next(&mut self, domain: Domain) {
+        let on_chain = || self.jobs.iter().filter(|(_, job)| job.domain == domain);
+        if on_chain().any(|(_, job)| job.stage == Stage::Preparing) {
+            return;
+        }
+        let open = on_chain().filter_map(|(_, job)| job.intent.clone()).collect();
+        let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| job.domain == domain && job.stage == Stage::Queued)
+        else {
+            return;
+        };
+        let Some(call) = job.call.clone() else { return };
+        job.stage = Stage::Preparing;
+        let replaces = job.intent.clone().map(Box::new);
+        self.io.push(Effect::Prepare { job: *id, domain, call, open, replaces });
+    }
+
+    pub(super) fn on_prepared(&mut self, id: JobId, answer: Prepared) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let domain = job.domain;
+        match answer {
+            Prepared::Ready { hash, bytes } => {
+                let replaced = job.intent.take();
+                let intent = IntentRecord {
+                    domain,
+                    hash,
+                    bytes,
+                    purpose: job.purpose,
+                    replaces: replaced.as_ref().map(|intent| intent.hash),
+                    at: self.io.now,
+                };
+                job.stage = Stage::Journalling;
+                job.intent = Some(intent.clone());
+                let mut records = Vec::new();
+                if let Some(replaced) = replaced {
+                    records.push(Record::IntentClosed { domain, hash: replaced.hash, end: IntentEnd::Dead });
+                }
+                records.push(Record::Intent(intent));
+                self.io.append(records, After::Intent { job: id });
+            }
+            // The dropped transaction stays the one to follow until it can be replaced.
+            _ if job.intent.is_some() => job.stage = Stage::Following(self.io.backoff(job.drops)),
+            Prepared::TooLarge => self.end_job(id, CarryEnd::TooLarge),
+            Prepared::Reverts => self.end_job(id, CarryEnd::WouldRevert),
+            Prepared::Failed => self.end_job(id, CarryEnd::Failed),
+        }
+        self.prepare_next(domain);
+    }
+
+    pub(super) fn intent_is_durable(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if let Some(intent) = &job.intent {
+            job.stage = Stage::Broadcasting;
+            self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent.clone()) });
+        }
+    }
+
+    /// The records of a job were refused by the journal: nothing was broadcast.
+    pub(super) fn job_append_failed(&mut self, id: JobId) {
+        self.end_job(id, CarryEnd::Failed);
+    }
+
+    pub(super) fn on_broadcasted(&mut self, id: JobId) {
+        let at = self.io.after(self.io.limits.track_interval);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.stage = Stage::Following(at);
+        }
+    }
+
+    pub(super) fn follow_jobs(&mut self) {
+        for (id, job) in &mut self.jobs {
+            if let (Stage::Following(at), Some(intent)) = (job.stage, &job.intent)
+                && at <= self.io.now
+            {
+                job.stage = Stage::Asking;
+                self.io.push(Effect::Track { job: *id, intent: Box::new(intent.clone()) });
+            }
+        }
+    }
+
+    pub(super) fn on_tracked(&mut self, id: JobId, fate: TransactionFate) {
+        let next = self.io.after(self.io.limits.track_interval);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(intent) = job.intent.clone() else { return };
+        match fate {
+            TransactionFate::Pending => job.stage = Stage::Following(next),
+            TransactionFate::Dropped => {
+                job.drops += 1;
+                if job.drops <= REBROADCASTS {
+                    job.stage = Stage::Broadcasting;
+                    self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent) });
+                } else if job.call.is_some() {
+                    job.stage = Stage::Queued;
+                    let domain = job.domain;
+                    self.prepare_next(domain);
+                } else {
+                    // A leftover of an earlier run that the chain forgot: the flow makes a new one, which takes the
+                    // same nonce where the chain has nonces.
+                    self.close_job(id, IntentEnd::Dead);
+                }
+            }
+            TransactionFate::Ended(end) => self.close_job(id, end),
+        }
+    }
+
+    fn close_job(&mut self, id: JobId, end: IntentEnd) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(intent) = &job.intent else { return };
+        job.stage = Stage::Closing;
+        let record = Record::IntentClosed { domain: job.domain, hash: intent.hash, end };
+        self.io.report(Report::TransactionEnded { domain: job.domain, purpose: job.purpose, end });
+        self.ends.insert(id, end);
+        self.io.append(vec![record], After::IntentClosed { job: id });
+    }
+
+    pub(super) fn intent_is_closed(&mut self, id: JobId) {
+        if let Some(end) = self.ends.remove(&id) {
+            self.end_job(id, CarryEnd::Transaction(end));
+        }
+    }
+
+    fn end_job(&mut self, id: JobId, end: CarryEnd) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        match job.purpose {
+            Purpose::Carry { flow, .. } => {
+                if self.inbound.get(&flow).is_some_and(|inbound| inbound.job == Some(id)) {
+                    self.carry_ended(flow, end);
+                }
+            }
+            Purpose::Checkpoint { flow } => {
+                if let Some(out) = self.outbound.get_mut(&flow)
+                    && out.checkpoint == Some(id)
+                {
+                    out.checkpoint = None;
+                    self.advance_outbound(flow);
+                }
+            }
+            Purpose::Operator => {}
+        }
+    }
+}
