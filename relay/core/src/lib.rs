@@ -4,6 +4,7 @@
 //! from a [`claim::Claim`] (believed by nobody) through [`verify::VerifiedHeader`] and [`verify::VerifiedExtension`]
 //! (made only in [`verify`]) to an attested and delivered one; each step has its own type.
 
+pub mod assemble;
 pub mod attestation;
 pub mod chain;
 pub mod claim;
