@@ -1,0 +1,352 @@
+//! What the journal keeps in its tables: keys, rows, and the checksum that ties a row to its table and key.
+
+use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::gateway_call::Evidence;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
+use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::light_client::Header;
+use cityrelay_core::message::Message;
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::outcome::Status;
+use cityrelay_core::record::{IntentEnd, IntentRecord, Misbehaviour, Purpose};
+
+use crate::codec;
+use crate::error::{DecodeError, EncodeError};
+use crate::limits::MAX_RECORD_BYTES;
+use crate::v1::Mirrored;
+
+/// The layout that [`encode_row`] writes.
+pub const ROW_VERSION: u8 = 1;
+
+const CHECKSUM_BYTES: usize = 4;
+
+/// A value that the journal keeps under a key.
+pub trait Row: Mirrored {
+    /// The number in front of the row's fields.
+    const KIND: u8;
+}
+
+/// Where a flow stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowRow {
+    /// Short name of the flow inside this journal.
+    pub ordinal: u32,
+    /// The durable tip.
+    pub tip: ChainPoint,
+    /// What the peer holds.
+    pub peer_accepted: ChainPoint,
+    /// What the target chain has taken in.
+    pub done: ChainPoint,
+    /// The highest point that was released for signing.
+    pub signed: Option<ChainPoint>,
+    /// Extensions applied so far.
+    pub extensions: u64,
+    /// Payload bytes up to this index are gone.
+    pub payloads_pruned: Index,
+    /// Bodies up to this index are gone.
+    pub bodies_pruned: Index,
+}
+
+/// The part of an extension that is kept for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanRow {
+    /// The point before its first entry.
+    pub base: ChainPoint,
+    /// The point after its last entry.
+    pub tip: ChainPoint,
+    /// The header at which the head was proved.
+    pub proved_at: Height,
+    /// Hash of that header.
+    pub block_hash: Hash32,
+    /// Time of that header.
+    pub block_time: UnixMillis,
+    /// When it was verified.
+    pub at: UnixMillis,
+    /// What its links are made of.
+    pub kept: Kept,
+}
+
+/// What is kept of each entry for good: enough for its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Of messages: their ids, which are the links.
+    Ids(Vec<Hash32>),
+    /// Of outcomes: everything but the index, which follows from the position.
+    Outcomes(Vec<KeptOutcome>),
+}
+
+/// An outcome without its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptOutcome {
+    /// Id of the message.
+    pub message: MessageId,
+    /// What happened.
+    pub status: Status,
+    /// keccak256 of the result.
+    pub result_hash: Hash32,
+}
+
+/// The part of an extension that may be pruned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyRow {
+    /// The messages of an outbox extension; empty for an inbox, whose entries are kept in the [`SpanRow`].
+    pub messages: Vec<Message>,
+    /// Links after the last entry up to the proved head.
+    pub tail: Vec<Hash32>,
+    /// The adapter's proof; `None` once pruned.
+    pub proof: Option<Opaque>,
+}
+
+/// When a flow was seen taken in up to the index in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoneRow {
+    /// When we saw it.
+    pub at: UnixMillis,
+}
+
+/// That the head of the index in the key was released for signing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedRow {
+    /// The head.
+    pub head: Hash32,
+    /// The newest generation for which it was released.
+    pub epoch: Epoch,
+}
+
+/// A light client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientRow {
+    /// Its state.
+    pub state: Opaque,
+    /// Height of its last final header.
+    pub height: Height,
+    /// Hash of that header.
+    pub hash: Hash32,
+    /// The header that the operator chose after a freeze: the next state may go back to before it, once.
+    pub chosen: Option<Hash32>,
+}
+
+/// A transaction whose fate is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedIntentRow {
+    /// What it was for.
+    pub purpose: Purpose,
+    /// The transaction whose place it took.
+    pub replaces: Option<Hash32>,
+    /// When it was made.
+    pub at: UnixMillis,
+    /// What became of it.
+    pub end: IntentEnd,
+}
+
+/// A chain on which something happened that the key alone does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainRow {
+    /// The chain.
+    pub domain: Domain,
+}
+
+/// A flow by its short name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrdinalRow {
+    /// The flow.
+    pub flow: Flow,
+}
+
+/// That a chain's client is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrozenRow {
+    /// The header held when the other one was shown.
+    pub ours: Hash32,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// That an operator let a frozen client go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfrozenRow {
+    /// The chain.
+    pub domain: Domain,
+    /// The header that the operator chose.
+    pub hash: Hash32,
+    /// Who.
+    pub who: String,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Numbers of the whole journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountersRow {
+    /// Flows seen; the next short name.
+    pub flows: u32,
+    /// Records applied.
+    pub records: u64,
+    /// Sign-once records applied, repetitions included: the signing counter.
+    pub signed: u64,
+    /// Operator decisions kept.
+    pub unfrozen: u64,
+}
+
+macro_rules! kinds {
+    ($($row:ty = $kind:literal;)*) => {
+        $(
+            impl Row for $row {
+                const KIND: u8 = $kind;
+            }
+        )*
+    };
+}
+
+kinds! {
+    FlowRow = 1;
+    SpanRow = 2;
+    BodyRow = 3;
+    Evidence = 4;
+    DoneRow = 5;
+    SignedRow = 6;
+    ClientRow = 7;
+    Header = 8;
+    IntentRecord = 9;
+    ClosedIntentRow = 10;
+    DomainRow = 11;
+    OrdinalRow = 12;
+    FrozenRow = 13;
+    UnfrozenRow = 14;
+    CountersRow = 15;
+    Misbehaviour = 16;
+}
+
+/// Writes a row, with a checksum over table, key and row: a row that turns up under another key is found out.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] for a row that could not be read back.
+pub fn encode_row<R: Row>(table: &str, key: &[u8], row: &R) -> Result<Vec<u8>, EncodeError> {
+    let max_bytes = MAX_RECORD_BYTES - CHECKSUM_BYTES;
+    let mut bytes = codec::encode(ROW_VERSION, R::KIND, &row.mirror()?, "row bytes", max_bytes)?;
+    let checksum = checksum(table, key, &bytes);
+    bytes.extend_from_slice(&checksum.to_be_bytes());
+    Ok(bytes)
+}
+
+/// Reads what [`encode_row`] wrote under this key of this table.
+///
+/// # Errors
+/// [`DecodeError::Checksum`] for damage; the others for a journal of another build.
+pub fn decode_row<R: Row>(table: &str, key: &[u8], bytes: &[u8]) -> Result<R, DecodeError> {
+    let Some((row, stored)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err(DecodeError::Truncated);
+    };
+    let (expected, got) = (checksum(table, key, row), u32::from_be_bytes(*stored));
+    if expected != got {
+        return Err(DecodeError::Checksum { expected, got });
+    }
+    let (kind, fields) = codec::split(row, ROW_VERSION, "row bytes", MAX_RECORD_BYTES)?;
+    if kind != R::KIND {
+        return Err(DecodeError::Kind { what: "row", got: kind });
+    }
+    Ok(R::original(codec::decode(fields)?))
+}
+
+fn checksum(table: &str, key: &[u8], row: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(table.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(key);
+    hasher.update(row);
+    hasher.finalize()
+}
+
+/// Key of a flow: 32 bytes lane, 1 byte direction.
+#[must_use]
+pub fn flow_key(flow: Flow) -> [u8; 33] {
+    let mut key = [0; 33];
+    if let Some((direction, lane)) = key.split_last_mut() {
+        lane.copy_from_slice(&flow.lane.0.0);
+        *direction = flow.direction.code();
+    }
+    key
+}
+
+/// Key of a position on a flow: 33 bytes flow, 8 bytes index. Positions of one flow are in order and side by side.
+#[must_use]
+pub fn position_key(flow: Flow, index: Index) -> [u8; 41] {
+    let mut key = [0; 41];
+    let (head, tail) = key.split_at_mut(33);
+    head.copy_from_slice(&flow_key(flow));
+    tail.copy_from_slice(&index.0.to_be_bytes());
+    key
+}
+
+/// The position that the first 41 bytes of a key name.
+#[must_use]
+pub fn read_position_key(key: &[u8]) -> Option<(Flow, Index)> {
+    let (lane, rest) = key.split_first_chunk::<32>()?;
+    let (direction, rest) = rest.split_first()?;
+    let (index, _) = rest.split_first_chunk::<8>()?;
+    let flow = Flow { lane: LaneId(Hash32(*lane)), direction: Direction::from_code(*direction)? };
+    Some((flow, Index(u64::from_be_bytes(*index))))
+}
+
+/// Key of an attested head: 41 bytes position, 8 bytes epoch.
+#[must_use]
+pub fn evidence_key(flow: Flow, index: Index, epoch: Epoch) -> [u8; 49] {
+    let mut key = [0; 49];
+    let (head, tail) = key.split_at_mut(41);
+    head.copy_from_slice(&position_key(flow, index));
+    tail.copy_from_slice(&epoch.0.to_be_bytes());
+    key
+}
+
+/// Key of a header: 32 bytes domain, 8 bytes height.
+#[must_use]
+pub fn header_key(domain: Domain, height: Height) -> [u8; 40] {
+    let mut key = [0; 40];
+    let (head, tail) = key.split_at_mut(32);
+    head.copy_from_slice(&domain.0.0);
+    tail.copy_from_slice(&height.0.to_be_bytes());
+    key
+}
+
+/// Key of a transaction: 32 bytes domain, 32 bytes hash.
+#[must_use]
+pub fn intent_key(domain: Domain, hash: Hash32) -> [u8; 64] {
+    let mut key = [0; 64];
+    let (head, tail) = key.split_at_mut(32);
+    head.copy_from_slice(&domain.0.0);
+    tail.copy_from_slice(&hash.0);
+    key
+}
+
+/// Key of a transaction by what it carries: 41 bytes position of the last entry in it, 32 bytes hash.
+#[must_use]
+pub fn carry_key(flow: Flow, last: Index, hash: Hash32) -> [u8; 73] {
+    let mut key = [0; 73];
+    let (head, tail) = key.split_at_mut(41);
+    head.copy_from_slice(&position_key(flow, last));
+    tail.copy_from_slice(&hash.0);
+    key
+}
+
+/// Key of a message by its id: the first 8 bytes of the id, 4 bytes short name of the flow, 8 bytes index.
+///
+/// Only a hint, to keep it small: whoever finds it compares the whole id with the link at that position.
+#[must_use]
+pub fn id_key(id: MessageId, ordinal: u32, index: Index) -> [u8; 20] {
+    let mut key = [0; 20];
+    let (head, rest) = key.split_at_mut(8);
+    let (middle, tail) = rest.split_at_mut(4);
+    head.copy_from_slice(id.0.0.split_at(8).0);
+    middle.copy_from_slice(&ordinal.to_be_bytes());
+    tail.copy_from_slice(&index.0.to_be_bytes());
+    key
+}
+
+/// The short name and the index in an id key.
+#[must_use]
+pub fn read_id_key(key: &[u8]) -> Option<(u32, Index)> {
+    let key: &[u8; 20] = key.try_into().ok()?;
+    let (ordinal, index) = key.split_at(8).1.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*ordinal), Index(u64::from_be_bytes(index.try_into().ok()?))))
+}

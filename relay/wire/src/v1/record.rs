@@ -1,0 +1,278 @@
+//! The fields of each record, in order. The number in front of a record's fields is its kind.
+
+use bincode::{Decode, Encode};
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height, Index, UnixMillis};
+use cityrelay_core::record;
+
+use super::Mirrored;
+use super::parts::{Entry, Evidence, Flow, Header, Opaque, Point, Word, domain, words};
+use crate::EncodeError;
+use crate::bounded::{ClaimEntries, ClaimTail, List, RecordHeaders, Text, WhoBytes};
+
+pub const CLIENT: u8 = 1;
+pub const EXTENSION: u8 = 2;
+pub const ATTESTED: u8 = 3;
+pub const PEER_ACCEPTED: u8 = 4;
+pub const DONE: u8 = 5;
+pub const INTENT: u8 = 6;
+pub const INTENT_CLOSED: u8 = 7;
+pub const SIGNED: u8 = 8;
+pub const MISBEHAVIOUR: u8 = 9;
+pub const UNFROZEN: u8 = 10;
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Client {
+    pub domain: Word,
+    pub state: Opaque,
+    pub height: u64,
+    pub hash: Word,
+    pub headers: List<Header, RecordHeaders>,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Extension {
+    flow: Flow,
+    base: Point,
+    entries: List<Entry, ClaimEntries>,
+    proved_at: u64,
+    block_hash: Word,
+    block_time: u64,
+    tail: List<Word, ClaimTail>,
+    proof: Opaque,
+    at: u64,
+}
+
+impl Mirrored for record::ExtensionRecord {
+    type Mirror = Extension;
+
+    fn mirror(&self) -> Result<Extension, EncodeError> {
+        Ok(Extension {
+            flow: self.flow.into(),
+            base: self.base.into(),
+            entries: List::collect(&self.entries, Mirrored::mirror)?,
+            proved_at: self.proved_at.0,
+            block_hash: self.block_hash.0,
+            block_time: self.block_time.0,
+            tail: words(&self.tail)?,
+            proof: self.proof.mirror()?,
+            at: self.at.0,
+        })
+    }
+
+    fn original(mirror: Extension) -> Self {
+        Self {
+            flow: mirror.flow.into(),
+            base: mirror.base.into(),
+            entries: mirror.entries.convert(Mirrored::original),
+            proved_at: Height(mirror.proved_at),
+            block_hash: Hash32(mirror.block_hash),
+            block_time: UnixMillis(mirror.block_time),
+            tail: mirror.tail.convert(Hash32),
+            proof: Mirrored::original(mirror.proof),
+            at: UnixMillis(mirror.at),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Attested {
+    pub flow: Flow,
+    pub evidence: Evidence,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct PeerAccepted {
+    pub flow: Flow,
+    pub point: Point,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Done {
+    pub flow: Flow,
+    pub point: Point,
+    pub at: u64,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub enum Purpose {
+    Carry { flow: Flow, last: u64 },
+    Checkpoint { flow: Flow },
+    Operator,
+}
+
+impl From<record::Purpose> for Purpose {
+    fn from(purpose: record::Purpose) -> Self {
+        match purpose {
+            record::Purpose::Carry { flow, last } => Self::Carry { flow: flow.into(), last: last.0 },
+            record::Purpose::Checkpoint { flow } => Self::Checkpoint { flow: flow.into() },
+            record::Purpose::Operator => Self::Operator,
+        }
+    }
+}
+
+impl From<Purpose> for record::Purpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Carry { flow, last } => Self::Carry { flow: flow.into(), last: Index(last) },
+            Purpose::Checkpoint { flow } => Self::Checkpoint { flow: flow.into() },
+            Purpose::Operator => Self::Operator,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Intent {
+    domain: Word,
+    hash: Word,
+    bytes: Opaque,
+    purpose: Purpose,
+    replaces: Option<Word>,
+    at: u64,
+}
+
+impl Mirrored for record::IntentRecord {
+    type Mirror = Intent;
+
+    fn mirror(&self) -> Result<Intent, EncodeError> {
+        Ok(Intent {
+            domain: self.domain.0.0,
+            hash: self.hash.0,
+            bytes: self.bytes.mirror()?,
+            purpose: self.purpose.into(),
+            replaces: self.replaces.map(|hash| hash.0),
+            at: self.at.0,
+        })
+    }
+
+    fn original(mirror: Intent) -> Self {
+        Self {
+            domain: domain(mirror.domain),
+            hash: Hash32(mirror.hash),
+            bytes: Mirrored::original(mirror.bytes),
+            purpose: mirror.purpose.into(),
+            replaces: mirror.replaces.map(Hash32),
+            at: UnixMillis(mirror.at),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub enum IntentEnd {
+    Succeeded { height: u64, gas_used: u64 },
+    Reverted { height: u64, gas_used: u64 },
+    Dead,
+}
+
+impl From<record::IntentEnd> for IntentEnd {
+    fn from(end: record::IntentEnd) -> Self {
+        match end {
+            record::IntentEnd::Succeeded { height, gas_used } => Self::Succeeded { height: height.0, gas_used },
+            record::IntentEnd::Reverted { height, gas_used } => Self::Reverted { height: height.0, gas_used },
+            record::IntentEnd::Dead => Self::Dead,
+        }
+    }
+}
+
+impl From<IntentEnd> for record::IntentEnd {
+    fn from(end: IntentEnd) -> Self {
+        match end {
+            IntentEnd::Succeeded { height, gas_used } => Self::Succeeded { height: Height(height), gas_used },
+            IntentEnd::Reverted { height, gas_used } => Self::Reverted { height: Height(height), gas_used },
+            IntentEnd::Dead => Self::Dead,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct IntentClosed {
+    pub domain: Word,
+    pub hash: Word,
+    pub end: IntentEnd,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Signed {
+    pub flow: Flow,
+    pub point: Point,
+    pub epoch: u64,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub enum Misbehaviour {
+    Equivocation { domain: Word, ours: Header, theirs: Opaque, at: u64 },
+    ConflictingHead { flow: Flow, ours: Point, theirs: Evidence, at: u64 },
+    AuditDifference { flow: Flow, gateway: Word, ours: Point, theirs: Point, at: u64 },
+}
+
+impl Mirrored for record::Misbehaviour {
+    type Mirror = Misbehaviour;
+
+    fn mirror(&self) -> Result<Misbehaviour, EncodeError> {
+        Ok(match self {
+            Self::Equivocation { domain, ours, theirs, at } => Misbehaviour::Equivocation {
+                domain: domain.0.0,
+                ours: ours.mirror()?,
+                theirs: theirs.mirror()?,
+                at: at.0,
+            },
+            Self::ConflictingHead { flow, ours, theirs, at } => Misbehaviour::ConflictingHead {
+                flow: (*flow).into(),
+                ours: (*ours).into(),
+                theirs: theirs.mirror()?,
+                at: at.0,
+            },
+            Self::AuditDifference { flow, gateway, ours, theirs, at } => Misbehaviour::AuditDifference {
+                flow: (*flow).into(),
+                gateway: gateway.0.0,
+                ours: (*ours).into(),
+                theirs: (*theirs).into(),
+                at: at.0,
+            },
+        })
+    }
+
+    fn original(mirror: Misbehaviour) -> Self {
+        match mirror {
+            Misbehaviour::Equivocation { domain: word, ours, theirs, at } => Self::Equivocation {
+                domain: domain(word),
+                ours: Mirrored::original(ours),
+                theirs: Mirrored::original(theirs),
+                at: UnixMillis(at),
+            },
+            Misbehaviour::ConflictingHead { flow, ours, theirs, at } => Self::ConflictingHead {
+                flow: flow.into(),
+                ours: ours.into(),
+                theirs: Mirrored::original(theirs),
+                at: UnixMillis(at),
+            },
+            Misbehaviour::AuditDifference { flow, gateway, ours, theirs, at } => Self::AuditDifference {
+                flow: flow.into(),
+                gateway: Address(Hash32(gateway)),
+                ours: ours.into(),
+                theirs: theirs.into(),
+                at: UnixMillis(at),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Unfrozen {
+    pub domain: Word,
+    pub hash: Word,
+    pub who: Text<WhoBytes>,
+    pub at: u64,
+}

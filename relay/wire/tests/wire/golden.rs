@@ -1,0 +1,132 @@
+//! The bytes of every kind, pinned. A byte that changes here breaks peers or journals in the field.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cityrelay_core::ids::{Epoch, Height, MessageId, UnixMillis};
+use cityrelay_core::lane::Direction;
+use cityrelay_core::message::Payload;
+use cityrelay_core::record::{IntentEnd, Purpose};
+use cityrelay_wire::frame::{decode_frame, encode_frame};
+use cityrelay_wire::record::{decode_record, encode_record};
+use cityrelay_wire::row::{self, Row, decode_row, encode_row};
+
+use crate::samples::{self, KEY, TABLE, word};
+
+fn check(folder: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "vectors", folder, &format!("{name}.hex")].iter().collect();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(_) if std::env::var_os("CITYRELAY_WRITE_GOLDEN").is_some() => {
+            let lines: Vec<String> = bytes.chunks(32).map(hex::encode).collect();
+            let text = lines.join("\n") + "\n";
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &text).unwrap();
+            text
+        }
+        Err(error) => panic!(
+            "{}: {error}. A new kind needs its golden file: CITYRELAY_WRITE_GOLDEN=1 cargo test -p cityrelay-wire \
+             golden writes those that are missing and never changes one that is there",
+            path.display()
+        ),
+    };
+    let golden = hex::decode(text.split_whitespace().collect::<String>()).unwrap();
+    assert_eq!(
+        hex::encode(bytes),
+        hex::encode(&golden),
+        "{folder}/{name}: the layout changed. A released layout stays as it is; vectors/README.md says how to add the \
+         next version beside it"
+    );
+    golden
+}
+
+#[test]
+fn every_frame_has_its_golden_bytes() {
+    for (name, frame) in samples::frames() {
+        let golden = check("frames", name, &encode_frame(&frame).unwrap());
+        assert_eq!(decode_frame(&golden).unwrap(), frame, "{name}");
+    }
+}
+
+#[test]
+fn every_record_has_its_golden_bytes() {
+    for (name, record) in samples::records() {
+        let golden = check("records", name, &encode_record(&record).unwrap());
+        assert_eq!(decode_record(&golden).unwrap(), record, "{name}");
+    }
+}
+
+fn check_row<R: Row + PartialEq + std::fmt::Debug>(name: &str, row: &R) {
+    let golden = check("rows", name, &encode_row(TABLE, KEY, row).unwrap());
+    assert_eq!(&decode_row::<R>(TABLE, KEY, &golden).unwrap(), row, "{name}");
+}
+
+#[test]
+fn every_row_has_its_golden_bytes() {
+    let at = UnixMillis(1_700_000_000_005);
+    let flow = samples::flow(Direction::Outbox);
+    check_row("flow", &samples::flow_row(Some(samples::point(8, 0x34))));
+    check_row("flow-unsigned", &samples::flow_row(None));
+    check_row("span-ids", &samples::span_row(row::Kept::Ids(vec![word(0x43), word(0x44)])));
+    let outcomes = samples::outcomes().into_iter().map(|outcome| row::KeptOutcome {
+        message: outcome.message,
+        status: outcome.status,
+        result_hash: outcome.result_hash,
+    });
+    check_row("span-outcomes", &samples::span_row(row::Kept::Outcomes(outcomes.collect())));
+    let messages =
+        vec![samples::message(7, Payload::Bytes(b"hello".to_vec())), samples::message(8, Payload::Hash(word(0x53)))];
+    let tail = vec![word(0x54)];
+    check_row("body", &row::BodyRow { messages, tail, proof: Some(samples::opaque(&[1, 2, 3])) });
+    check_row("body-pruned", &row::BodyRow { messages: vec![], tail: vec![], proof: None });
+    check_row("evidence", &samples::evidence());
+    check_row("done", &row::DoneRow { at });
+    check_row("signed", &row::SignedRow { head: word(0x34), epoch: Epoch(3) });
+    let client = row::ClientRow { state: samples::opaque(&[7]), height: Height(12), hash: word(0x81), chosen: None };
+    check_row("client-chosen", &row::ClientRow { chosen: Some(word(0x83)), ..client.clone() });
+    check_row("client", &client);
+    check_row("header", &samples::header());
+    check_row("intent", &samples::intent(Purpose::Operator, None));
+    check_row(
+        "closed-intent",
+        &row::ClosedIntentRow {
+            purpose: Purpose::Checkpoint { flow },
+            replaces: Some(word(0x92)),
+            at,
+            end: IntentEnd::Dead,
+        },
+    );
+    check_row("domain", &row::DomainRow { domain: cityrelay_core::ids::Domain(word(0xd1)) });
+    check_row("ordinal", &row::OrdinalRow { flow });
+    check_row("frozen", &row::FrozenRow { ours: word(0x81), at });
+    check_row(
+        "unfrozen",
+        &row::UnfrozenRow {
+            domain: cityrelay_core::ids::Domain(word(0xd1)),
+            hash: word(0x83),
+            who: "root".to_owned(),
+            at,
+        },
+    );
+    check_row("counters", &row::CountersRow { flows: 2, records: 99, signed: 7, unfrozen: 1 });
+    for (name, misbehaviour) in samples::misbehaviours() {
+        check_row(name, &misbehaviour);
+    }
+}
+
+#[test]
+fn every_key_has_its_golden_bytes() {
+    let flow = samples::flow(Direction::Inbox);
+    let index = cityrelay_core::ids::Index(0x0102_0304_0506_0708);
+    let domain = cityrelay_core::ids::Domain(word(0xd1));
+    check("keys", "flow", &row::flow_key(flow));
+    check("keys", "position", &row::position_key(flow, index));
+    check("keys", "evidence", &row::evidence_key(flow, index, Epoch(3)));
+    check("keys", "header", &row::header_key(domain, Height(9)));
+    check("keys", "intent", &row::intent_key(domain, word(0x91)));
+    check("keys", "carry", &row::carry_key(flow, index, word(0x91)));
+    check("keys", "id", &row::id_key(MessageId(word(0x61)), 5, index));
+    assert_eq!(row::read_position_key(&row::position_key(flow, index)), Some((flow, index)));
+    assert_eq!(row::read_position_key(&row::carry_key(flow, index, word(0x91))), Some((flow, index)));
+    assert_eq!(row::read_id_key(&row::id_key(MessageId(word(0x61)), 5, index)), Some((5, index)));
+}
