@@ -1,1 +1,13 @@
 //! A stand-in for both city chains in one process: a real EVM, real seals, both RPC dialects.
+
+pub mod city;
+mod devnet;
+pub mod eth_rpc;
+pub mod execution;
+pub mod keys;
+mod node_server;
+pub mod rpc_fault;
+pub mod sealed_evm;
+pub mod world;
+
+pub use devnet::{CityConfig, Devnet, DevnetConfig, DevnetError, Running};

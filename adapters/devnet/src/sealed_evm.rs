@@ -1,0 +1,442 @@
+//! The QBFT chain: blocks, seals, votes and rounds, without sockets and without a clock.
+//!
+//! A stand-in: all validators are keys in one process, and there is no gossip. What comes out, headers, seals, roots,
+//! receipts and proofs, is what a network of real clients would show.
+
+pub mod block;
+pub mod extra_data;
+pub mod pool;
+pub mod tally;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_consensus::Transaction;
+use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_trie::EMPTY_ROOT_HASH;
+use revm::context::TxEnv;
+use revm::primitives::hardfork::SpecId;
+use serde_json::Value;
+
+use self::block::{Block, Included};
+use self::extra_data::{Unsealed, Vote, blank_header, block_hash, commit_digest};
+use self::pool::{Pool, SubmitError, machine_input};
+use self::tally::Tally;
+use crate::city::{City, Reply, Waiting};
+use crate::eth_rpc;
+use crate::execution::{self, Environment, Execution, ExecutionError, Rules};
+use crate::keys::DevKey;
+use crate::world::World;
+
+/// First 32 bytes of every `extraData`: says what this is.
+const VANITY: &[u8; 32] = b"cityrelay-devnet, a stand-in\0\0\0\0";
+
+/// How a chain begins.
+#[derive(Clone, Debug)]
+pub struct SealedEvmConfig {
+    /// EIP-155 chain id; default 571.
+    pub chain_id: u64,
+    /// Blocks after which pending votes are forgotten; at least 1, default 30.
+    pub epoch_length: u64,
+    /// Validators at genesis; at least 1, default 4.
+    pub validators: usize,
+    /// Keys that can be voted in later; default 4.
+    pub spare_validators: usize,
+    /// All keys are drawn from it; default 1.
+    pub seed: u64,
+    /// Gas of a block; default 700,000,000, as GoQuorum's.
+    pub gas_limit: u64,
+    /// Time of block 0 in unix seconds; default 0.
+    pub genesis_seconds: u64,
+    /// Accounts that own 1,000,000 coins each at genesis; default 10.
+    pub accounts: usize,
+    /// States kept for calls and proofs, the newest included; at least 1, default 512, as Besu's Bonsai storage.
+    pub kept_states: usize,
+}
+
+impl Default for SealedEvmConfig {
+    fn default() -> Self {
+        Self {
+            chain_id: 571,
+            epoch_length: 30,
+            validators: 4,
+            spare_validators: 4,
+            seed: 1,
+            gas_limit: 700_000_000,
+            genesis_seconds: 0,
+            accounts: 10,
+            kept_states: 512,
+        }
+    }
+}
+
+/// The chain and everything that its validators know.
+#[derive(Debug)]
+pub struct SealedEvmChain {
+    config: SealedEvmConfig,
+    rules: Rules,
+    accounts: Vec<DevKey>,
+    validator_keys: Vec<DevKey>,
+    blocks: Vec<Arc<Block>>,
+    by_hash: HashMap<B256, u64>,
+    by_transaction: HashMap<B256, (u64, usize)>,
+    states: BTreeMap<u64, World>,
+    world: World,
+    pool: Pool,
+    tally: Tally,
+    campaigns: Vec<Campaign>,
+    stopped: BTreeSet<Address>,
+    least_round: u32,
+}
+
+/// A vote that is to be cast by some of the validators.
+#[derive(Clone, Copy, Debug)]
+struct Campaign {
+    vote: Vote,
+    voters_left: usize,
+}
+
+impl SealedEvmChain {
+    /// Makes block 0.
+    pub fn new(config: SealedEvmConfig) -> Self {
+        let accounts: Vec<DevKey> =
+            (0..config.accounts).map(|index| DevKey::derive(config.seed, "sealed-evm/account", index)).collect();
+        let validator_keys: Vec<DevKey> = (0..config.validators.max(1) + config.spare_validators)
+            .map(|index| DevKey::derive(config.seed, "sealed-evm/validator", index))
+            .collect();
+        let mut world = World::default();
+        let coins = U256::from(1_000_000u64) * U256::from(10u64).pow(U256::from(18));
+        for account in &accounts {
+            world.fund(account.address(), coins);
+        }
+        let tally = Tally::new(validator_keys.iter().take(config.validators.max(1)).map(DevKey::address).collect());
+        let unsealed = Unsealed { vanity: B256::ZERO, validators: tally.validators().to_vec(), vote: None };
+        let mut header = blank_header();
+        header.state_root = world.state_root();
+        header.ommers_hash = EMPTY_OMMER_ROOT_HASH;
+        header.transactions_root = EMPTY_ROOT_HASH;
+        header.receipts_root = EMPTY_ROOT_HASH;
+        header.gas_limit = config.gas_limit;
+        header.timestamp = config.genesis_seconds;
+        header.base_fee_per_gas = Some(0);
+        let hash = block_hash(&header, &unsealed);
+        world.note_block_hash(0, hash);
+        let genesis = Block { header, hash, unsealed, round: 0, seals: Vec::new(), transactions: Vec::new() };
+        let rules =
+            Rules { spec: SpecId::LONDON, chain_id: config.chain_id, max_code_bytes: 24_576, ordered_nonces: true };
+        Self {
+            rules,
+            accounts,
+            validator_keys,
+            blocks: vec![Arc::new(genesis)],
+            by_hash: HashMap::from([(hash, 0)]),
+            by_transaction: HashMap::new(),
+            states: BTreeMap::from([(0, world.clone())]),
+            world,
+            pool: Pool::default(),
+            tally,
+            campaigns: Vec::new(),
+            stopped: BTreeSet::new(),
+            least_round: 0,
+            config,
+        }
+    }
+
+    /// How the chain began.
+    pub fn config(&self) -> &SealedEvmConfig {
+        &self.config
+    }
+
+    /// The funded accounts.
+    pub fn accounts(&self) -> &[DevKey] {
+        &self.accounts
+    }
+
+    /// Keys of all who validate or may come to; the first `validators` of them at genesis.
+    pub fn validator_keys(&self) -> &[DevKey] {
+        &self.validator_keys
+    }
+
+    /// Takes a raw signed transaction into the pool and returns its hash.
+    ///
+    /// # Errors
+    /// Any [`SubmitError`].
+    pub fn submit(&mut self, raw: &[u8]) -> Result<B256, SubmitError> {
+        if self.by_transaction.contains_key(&keccak256(raw)) {
+            return Err(SubmitError::AlreadyKnown);
+        }
+        self.pool.insert(raw, &self.world, self.config.chain_id, self.config.gas_limit)
+    }
+
+    /// The waiting transactions.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Forgets all waiting transactions.
+    pub fn drop_waiting(&mut self) {
+        self.pool.clear();
+    }
+
+    /// Casts a vote through the next `voters` proposers that have not cast it; all of them when `None`.
+    pub fn vote(&mut self, candidate: Address, add: bool, voters: Option<usize>) {
+        let vote = Vote { candidate, add };
+        self.campaigns.retain(|campaign| campaign.vote.candidate != candidate);
+        self.campaigns.push(Campaign { vote, voters_left: voters.unwrap_or(usize::MAX) });
+    }
+
+    /// Stops a validator: it neither proposes nor seals until [`SealedEvmChain::resume_validator`].
+    pub fn stop_validator(&mut self, validator: Address) {
+        self.stopped.insert(validator);
+    }
+
+    /// Starts a stopped validator again.
+    pub fn resume_validator(&mut self, validator: Address) {
+        self.stopped.remove(&validator);
+    }
+
+    /// The next block is agreed at this round or a later one.
+    pub fn next_round(&mut self, round: u32) {
+        self.least_round = round;
+    }
+
+    /// The validators of the next block, ascending.
+    pub fn validators(&self) -> &[Address] {
+        self.tally.validators()
+    }
+
+    /// The set after the block at a height: what `qbft_getValidatorsByBlockNumber` answers.
+    pub fn validators_after(&self, height: u64) -> Option<&[Address]> {
+        if height == self.height() {
+            return Some(self.validators());
+        }
+        self.block(height + 1).map(|next| next.unsealed.validators.as_slice())
+    }
+
+    /// Height of the newest block.
+    pub fn height(&self) -> u64 {
+        self.blocks.len().saturating_sub(1) as u64
+    }
+
+    /// The newest block.
+    #[expect(clippy::expect_used, reason = "a chain is made with its block 0")]
+    pub fn newest(&self) -> &Arc<Block> {
+        self.blocks.last().expect("block 0 exists")
+    }
+
+    /// The block at a height.
+    pub fn block(&self, height: u64) -> Option<&Arc<Block>> {
+        usize::try_from(height).ok().and_then(|at| self.blocks.get(at))
+    }
+
+    /// The block with a hash.
+    pub fn block_by_hash(&self, hash: B256) -> Option<&Arc<Block>> {
+        self.by_hash.get(&hash).and_then(|height| self.block(*height))
+    }
+
+    /// The block that holds a transaction, and its place there.
+    pub fn find_transaction(&self, hash: B256) -> Option<(&Arc<Block>, usize)> {
+        let (height, index) = self.by_transaction.get(&hash)?;
+        Some((self.block(*height)?, *index))
+    }
+
+    /// The state after a block; `None` when pruned or in the future.
+    pub fn world(&self, height: u64) -> Option<&World> {
+        self.states.get(&height)
+    }
+
+    /// The state after the newest block.
+    pub fn newest_world(&self) -> &World {
+        &self.world
+    }
+
+    /// Executes a call on the state after a block. `None` when that state is not kept.
+    pub fn call(&self, height: u64, call: TxEnv) -> Option<Result<Execution, ExecutionError>> {
+        let world = self.world(height)?;
+        let header = &self.block(height)?.header;
+        let environment = Environment {
+            number: header.number,
+            timestamp: header.timestamp,
+            gas_limit: self.config.gas_limit,
+            beneficiary: header.beneficiary,
+            base_fee: 0,
+            difficulty: header.difficulty,
+        };
+        Some(execution::call(world, &self.rules, &environment, call))
+    }
+
+    /// Makes and seals the next block with what waits. Its time is `now_seconds`, but always later than its parent's.
+    ///
+    /// Returns `None` when too few validators run.
+    pub fn produce_block(&mut self, now_seconds: u64) -> Option<Arc<Block>> {
+        let parent = Arc::clone(self.newest());
+        let validators = self.tally.validators().to_vec();
+        let running = validators.iter().filter(|validator| !self.stopped.contains(*validator)).count();
+        if running < quorum(validators.len()) {
+            return None;
+        }
+        let (proposer, round) = self.proposer(&validators, parent.header.beneficiary)?;
+        let number = parent.header.number + 1;
+        let is_epoch_block = number.is_multiple_of(self.config.epoch_length.max(1));
+        let vote = if is_epoch_block { None } else { self.vote_of(proposer) };
+
+        let mut header = blank_header();
+        header.parent_hash = parent.hash;
+        header.ommers_hash = EMPTY_OMMER_ROOT_HASH;
+        header.beneficiary = proposer;
+        header.number = number;
+        header.gas_limit = self.config.gas_limit;
+        header.timestamp = now_seconds.max(parent.header.timestamp + 1);
+        header.base_fee_per_gas = Some(0);
+        let transactions = self.execute_waiting(&Environment {
+            number,
+            timestamp: header.timestamp,
+            gas_limit: header.gas_limit,
+            beneficiary: proposer,
+            base_fee: 0,
+            difficulty: header.difficulty,
+        });
+        block::fill_roots(&mut header, &transactions);
+        header.state_root = self.world.state_root();
+
+        let unsealed = Unsealed { vanity: B256::from(*VANITY), validators, vote };
+        let block = self.seal(header, unsealed, round, transactions);
+        self.tally.apply(is_epoch_block, proposer, vote);
+        self.campaigns.retain(|campaign| campaign.voters_left > 0 && self.tally.is_open(campaign.vote));
+        self.least_round = 0;
+        Some(self.append(block))
+    }
+
+    /// Seals a header with every running validator's key.
+    pub(crate) fn seal(
+        &self,
+        header: alloy_consensus::Header,
+        unsealed: Unsealed,
+        round: u32,
+        transactions: Vec<Included>,
+    ) -> Block {
+        let digest = commit_digest(&header, &unsealed, round);
+        let seals = unsealed
+            .validators
+            .iter()
+            .filter(|validator| !self.stopped.contains(*validator))
+            .filter_map(|validator| self.validator_keys.iter().find(|key| key.address() == *validator))
+            .map(|key| key.sign(digest))
+            .collect();
+        Block { hash: block_hash(&header, &unsealed), header, unsealed, round, seals, transactions }
+    }
+
+    /// The next running validator in turn, and the round at which its turn comes.
+    fn proposer(&self, validators: &[Address], last: Address) -> Option<(Address, u32)> {
+        let first = match validators.binary_search(&last) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        };
+        (self.least_round..).take(validators.len()).find_map(|round| {
+            let at = (first + round as usize) % validators.len();
+            let candidate = validators.get(at).filter(|validator| !self.stopped.contains(*validator))?;
+            Some((*candidate, round))
+        })
+    }
+
+    fn vote_of(&mut self, proposer: Address) -> Option<Vote> {
+        let tally = &self.tally;
+        let campaign = self
+            .campaigns
+            .iter_mut()
+            .find(|campaign| campaign.voters_left > 0 && !tally.has_voted(proposer, campaign.vote))?;
+        campaign.voters_left -= 1;
+        Some(campaign.vote)
+    }
+
+    fn execute_waiting(&mut self, environment: &Environment) -> Vec<Included> {
+        let mut included = Vec::new();
+        let mut put_back = Vec::new();
+        let mut gas_left = environment.gas_limit;
+        loop {
+            let ready = self.pool.take_ready(&self.world);
+            if ready.is_empty() {
+                break;
+            }
+            for transaction in ready {
+                if transaction.gas_limit() > gas_left {
+                    put_back.push(transaction);
+                    continue;
+                }
+                let run = execution::execute(&self.world, &self.rules, environment, machine_input(&transaction), None);
+                let Ok((result, changes)) = run else { continue };
+                self.world.apply(changes);
+                gas_left = gas_left.saturating_sub(result.gas_used);
+                let cumulative_gas = environment.gas_limit - gas_left;
+                included.push(Included::new(transaction, result, cumulative_gas));
+            }
+        }
+        for transaction in put_back {
+            self.pool.put_back(transaction);
+        }
+        included
+    }
+
+    fn append(&mut self, block: Block) -> Arc<Block> {
+        let block = Arc::new(block);
+        let number = block.header.number;
+        self.world.note_block_hash(number, block.hash);
+        self.by_hash.insert(block.hash, number);
+        for (index, included) in block.transactions.iter().enumerate() {
+            self.by_transaction.insert(included.hash(), (number, index));
+        }
+        self.states.insert(number, self.world.clone());
+        while self.states.len() > self.config.kept_states.max(1) {
+            self.states.pop_first();
+        }
+        self.blocks.push(Arc::clone(&block));
+        block
+    }
+
+    /// Forgets the states below a height, as a node does that was restarted with less storage.
+    pub fn prune_states_below(&mut self, height: u64) {
+        let newest = self.height();
+        self.states.retain(|kept, _| *kept >= height || *kept == newest);
+    }
+}
+
+/// Seals that make a block final: ceil(2n/3) (besu `BftHelpers.calculateRequiredValidatorQuorum`).
+pub(crate) fn quorum(validators: usize) -> usize {
+    (2 * validators).div_ceil(3)
+}
+
+/// The bytes of `extraData` as one node holds them: it may have collected other seals than its neighbours.
+pub fn extra_data_at_node(block: &Block, node: usize) -> Bytes {
+    let mut seals = block.seals.clone();
+    if seals.len() > quorum(block.unsealed.validators.len()) {
+        let missed = (block.header.number as usize).wrapping_add(node) % seals.len();
+        seals.remove(missed);
+    }
+    block.unsealed.encode(block.round, &seals)
+}
+
+/// How far block times may run ahead of the clock when transactions wait and blocks come faster than one a second.
+/// A header's time rises by at least a second with each block (besu `TimestampMoreRecentThanParent`).
+const MAX_AHEAD_SECONDS: u64 = 3;
+
+impl City for SealedEvmChain {
+    fn tick(&mut self, now: Duration) -> bool {
+        let next = self.newest().header.timestamp + 1;
+        let ahead = if self.pool.is_empty() { 0 } else { MAX_AHEAD_SECONDS };
+        next <= now.as_secs() + ahead && self.produce_block(now.as_secs()).is_some()
+    }
+
+    fn height(&self) -> u64 {
+        SealedEvmChain::height(self)
+    }
+
+    fn respond(&mut self, node: usize, body: &[u8]) -> Reply {
+        Reply::Now(eth_rpc::respond(self, node, body))
+    }
+
+    fn resume(&mut self, _node: usize, _waiting: &Waiting, _is_late: bool) -> Option<Value> {
+        None
+    }
+}
