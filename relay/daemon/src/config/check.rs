@@ -1,0 +1,543 @@
+//! From a merged configuration to a checked one: every rule, and every fault at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cityrelay_api::Adapter;
+use cityrelay_core::claim::MAX_CLAIM_ENTRIES;
+use cityrelay_core::frame::Role;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Domain, LaneId};
+use cityrelay_core::lane::LaneIdentity;
+use cityrelay_core::light_client::ProofStrength;
+use serde_json::Value;
+
+use super::fault::Faults;
+use super::key_table::{CHAIN_PREFIX, KnownKeys, OWN_KEYS, nearest};
+use super::layers::Layers;
+use super::reader::{Reader, Setting, shown};
+use super::settings::{
+    AttesterConfig, BatchConfig, ChainConfig, Config, ControlConfig, LaneConfig, LinkConfig, LogConfig, LogFormat,
+    MetricsConfig, NodeConfig, PeerConfig,
+};
+
+/// The adapters that a chain's section may name.
+pub type Adapters<'a> = &'a [&'static dyn Adapter];
+
+const MAX_NAME_BYTES: usize = 32;
+const MAX_CHANNEL_BYTES: usize = 64;
+/// Unix socket paths end at 107 bytes; the rest is room for a temporary name beside it.
+const MAX_SOCKET_BYTES: usize = 100;
+
+/// Checks everything that `cityrelay run` needs.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn config(layers: &Layers, adapters: Adapters<'_>) -> Result<Config, Faults> {
+    let reader = Reader::new(layers);
+    unknown_keys(&reader, layers);
+    let role = reader.required::<Role>("node.role");
+    let node = node(&reader, role);
+    let link = link(&reader);
+    let peers = peers(&reader, link.as_ref().is_some_and(|link| link.listen.is_some()));
+    let names = reader.names("chains");
+    let mut chains = BTreeMap::new();
+    for name in &names {
+        if let Some(chain) = chain_section(&reader, adapters, name, DomainRule::Required) {
+            chains.insert((*name).to_owned(), chain);
+        }
+    }
+    distinct_domains(&reader, &chains);
+    let lanes = lanes(&reader, role, &names, &chains, &peers);
+    nothing_idle(&reader, &names, &peers);
+    let attester = attester(&reader, role, &lanes);
+    own_nodes(&reader, role, &chains);
+    let batch = batch(&reader);
+    let metrics = reader.required("metrics.listen").map(|listen| MetricsConfig { listen });
+    let control = control(&reader, node.as_ref());
+    let log = log(&reader);
+    let faults = reader.into_faults();
+    match (node, link, batch, metrics, control, log) {
+        (Some(node), Some(link), Some(batch), Some(metrics), Some(control), Some(log)) if faults.is_empty() => {
+            Ok(Config { node, link, peers, chains, lanes, attester, batch, metrics, control, log })
+        }
+        _ => Err(Faults::new(faults)),
+    }
+}
+
+/// Checks one chain's section and nothing else but unknown keys; a missing domain is derived from name and anchor.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn one_chain(layers: &Layers, adapters: Adapters<'_>, name: &str) -> Result<ChainConfig, Faults> {
+    let reader = Reader::new(layers);
+    unknown_keys(&reader, layers);
+    let names = reader.names("chains");
+    let chain = if names.contains(&name) {
+        chain_section(&reader, adapters, name, DomainRule::Derived)
+    } else {
+        reader.fault("chains", unknown_name("chain", name, &names));
+        None
+    };
+    finish(reader, chain)
+}
+
+/// Checks the log settings and the control socket: what a command needs to ask a running daemon.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn control_socket(layers: &Layers) -> Result<ControlConfig, Faults> {
+    let reader = Reader::new(layers);
+    let data_dir = reader.path("node.data_dir");
+    let socket = socket(&reader, data_dir.as_ref());
+    finish(reader, socket)
+}
+
+/// Checks the chains and lanes, whatever the role and the peers: what a command needs to set lanes up.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn lanes_only(
+    layers: &Layers,
+    adapters: Adapters<'_>,
+) -> Result<(BTreeMap<String, ChainConfig>, Vec<LaneConfig>), Faults> {
+    let reader = Reader::new(layers);
+    unknown_keys(&reader, layers);
+    let names = reader.names("chains");
+    let mut chains = BTreeMap::new();
+    for name in &names {
+        if let Some(chain) = chain_section(&reader, adapters, name, DomainRule::Required) {
+            chains.insert((*name).to_owned(), chain);
+        }
+    }
+    let lanes = lanes(&reader, None, &names, &chains, &[]);
+    finish(reader, Some((chains, lanes)))
+}
+
+fn finish<T>(reader: Reader<'_>, value: Option<T>) -> Result<T, Faults> {
+    let faults = reader.into_faults();
+    match value {
+        Some(value) if faults.is_empty() => Ok(value),
+        _ => Err(Faults::new(faults)),
+    }
+}
+
+fn unknown_keys(reader: &Reader<'_>, layers: &Layers) {
+    let mut tree = layers.tree.clone();
+    KnownKeys::own().take_unknown(&mut tree, "", &mut |path, nearest| reader.fault(&path, unknown_key(nearest)));
+}
+
+fn unknown_key(nearest: Option<&str>) -> String {
+    nearest.map_or_else(|| "is no known key".to_owned(), |near| format!("is no known key; did you mean {near:?}?"))
+}
+
+fn unknown_name(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("there is no {what} {name:?}; did you mean {near:?}?"),
+        None if known.is_empty() => format!("there is no {what} {name:?}, and no other either"),
+        None => format!("there is no {what} {name:?}; there are {}", known.join(", ")),
+    }
+}
+
+fn name(reader: &Reader<'_>, path: &str) -> Option<String> {
+    let name: String = reader.required(path)?;
+    if is_name(&name) {
+        return Some(name);
+    }
+    reader.fault(path, format!("expected 1 to {MAX_NAME_BYTES} of a-z, 0-9 and -, got {name:?}"));
+    None
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn node(reader: &Reader<'_>, role: Option<Role>) -> Option<NodeConfig> {
+    let name = name(reader, "node.name");
+    let data_dir = reader.path("node.data_dir");
+    Some(NodeConfig { name: name?, role: role?, data_dir: data_dir? })
+}
+
+fn link(reader: &Reader<'_>) -> Option<LinkConfig> {
+    if reader.value("link.identity_file").is_none() {
+        reader.missing("link.identity_file", "");
+    }
+    let listen = reader.optional("link.listen");
+    Some(LinkConfig { listen, identity_file: reader.path("link.identity_file")? })
+}
+
+fn peers(reader: &Reader<'_>, listens: bool) -> Vec<PeerConfig> {
+    let mut peers: Vec<PeerConfig> = Vec::new();
+    for path in reader.elements("peers") {
+        let name = name(reader, &format!("{path}.name"));
+        let role = reader.required(&format!("{path}.role"));
+        let address = address(reader, &format!("{path}.address"));
+        if address.is_none() && !listens && reader.value(&format!("{path}.address")).is_none() {
+            let problem = "is missing, and link.listen too: neither side can call the other";
+            reader.fault(&format!("{path}.address"), problem);
+        }
+        let fingerprint = fingerprint(reader, &format!("{path}.fingerprint"));
+        if let (Some(name), Some(role), Some(fingerprint)) = (name, role, fingerprint) {
+            if peers.iter().any(|peer| peer.name == name) {
+                reader.fault(&format!("{path}.name"), format!("two peers are called {name:?}"));
+            }
+            if let Some(twin) = peers.iter().find(|peer| peer.fingerprint == fingerprint) {
+                reader.fault(&format!("{path}.fingerprint"), format!("is also that of peer {:?}", twin.name));
+            }
+            peers.push(PeerConfig { name, role, address, fingerprint });
+        }
+    }
+    peers
+}
+
+fn address(reader: &Reader<'_>, path: &str) -> Option<String> {
+    let text: String = reader.optional(path)?;
+    let is_sound = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_sound {
+        return Some(text);
+    }
+    reader.fault(path, format!("expected host:port, such as \"relay.example:7400\", got {text:?}"));
+    None
+}
+
+fn fingerprint(reader: &Reader<'_>, path: &str) -> Option<[u8; 32]> {
+    let text: String = reader.required(path)?;
+    match Hash32::from_hex(&text) {
+        Ok(hash) => Some(hash.0),
+        Err(error) => {
+            reader.fault(path, format!("expected 64 hex digits ({error}), got {}", shown(&Value::String(text))));
+            None
+        }
+    }
+}
+
+/// Whether a section must name its domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DomainRule {
+    Required,
+    Derived,
+}
+
+fn chain_section(reader: &Reader<'_>, adapters: Adapters<'_>, name: &str, rule: DomainRule) -> Option<ChainConfig> {
+    let path = format!("chains.{name}");
+    if !is_name(name) {
+        reader.fault(&path, format!("a chain's name is 1 to {MAX_NAME_BYTES} of a-z, 0-9 and -, got {name:?}"));
+        return None;
+    }
+    let Some(Value::Object(section)) = reader.value(&path) else {
+        reader.fault(&path, format!("expected a table ([{path}]), got {}", reader.value(&path).map_or_else(String::new, shown)));
+        return None;
+    };
+    let domain: Option<Domain> = match rule {
+        DomainRule::Required => reader.required(&format!("{path}.domain")),
+        DomainRule::Derived => reader.optional(&format!("{path}.domain")),
+    };
+    let gateway = reader.optional(&format!("{path}.gateway"));
+    let verifier = reader.optional(&format!("{path}.verifier"));
+    let hour = Duration::from_secs(3600);
+    let poll_interval =
+        reader.within(&format!("{path}.poll_interval"), Duration::from_millis(20), hour, "20ms to 1h");
+    let adapter_name: String = reader.required(&format!("{path}.adapter"))?;
+    let Some(adapter) = adapters.iter().find(|adapter| adapter.name() == adapter_name) else {
+        let known: Vec<&str> = adapters.iter().map(|adapter| adapter.name()).collect();
+        reader.fault(&format!("{path}.adapter"), unknown_name("adapter", &adapter_name, &known));
+        return None;
+    };
+
+    let mut section = Value::Object(section.clone());
+    KnownKeys::of_chain(*adapter)
+        .take_unknown(&mut section, &path, &mut |path, nearest| reader.fault(&path, unknown_key(nearest)));
+    if let Value::Object(section) = &mut section {
+        let own: Vec<&str> = OWN_KEYS.iter().filter_map(|doc| doc.key.strip_prefix(CHAIN_PREFIX)).collect();
+        section.retain(|key, _| !own.contains(&key.as_str()));
+    }
+    match adapter.configure(&section, reader.base()) {
+        Ok(chain) => {
+            let derived = || {
+                let anchor = chain.client().trusted_hash(&chain.anchor());
+                anchor.map(|hash| Domain::derive(name, hash)).map_err(|refusal| reader.fault(&path, refusal.to_string())).ok()
+            };
+            let domain = match rule {
+                DomainRule::Required => domain?,
+                DomainRule::Derived => domain.or_else(derived)?,
+            };
+            Some(ChainConfig {
+                name: name.to_owned(),
+                adapter: adapter_name,
+                domain,
+                gateway,
+                verifier,
+                poll_interval: poll_interval?,
+                chain,
+            })
+        }
+        Err(faults) => {
+            for fault in faults {
+                let at = if fault.key.is_empty() { path.clone() } else { format!("{path}.{}", fault.key) };
+                reader.fault(&at, fault.problem);
+            }
+            None
+        }
+    }
+}
+
+fn distinct_domains(reader: &Reader<'_>, chains: &BTreeMap<String, ChainConfig>) {
+    let mut seen: BTreeMap<Domain, &str> = BTreeMap::new();
+    for (name, chain) in chains {
+        if let Some(twin) = seen.insert(chain.domain, name) {
+            reader.fault(&format!("chains.{name}.domain"), format!("is also that of chain {twin:?}"));
+        }
+    }
+}
+
+fn lanes(
+    reader: &Reader<'_>,
+    role: Option<Role>,
+    names: &[&str],
+    chains: &BTreeMap<String, ChainConfig>,
+    peers: &[PeerConfig],
+) -> Vec<LaneConfig> {
+    let mut lanes: Vec<LaneConfig> = Vec::new();
+    let elements = reader.elements("lanes");
+    if elements.is_empty() && reader.value("lanes").is_none_or(Value::is_array) {
+        reader.fault("lanes", "there is no lane, so nothing would be relayed: add a [[lanes]] section");
+    }
+    for path in elements {
+        let peer = lane_peer(reader, &path, role, peers);
+        if let Some(lane) = lane(reader, &path, names, chains, peer) {
+            if let Some(at) = lanes.iter().position(|other| other.id == lane.id) {
+                reader.fault(&path, format!("is the same lane as lanes[{at}]"));
+            }
+            if role == Some(Role::Relay) && !has_account(chains, &lane) {
+                let problem = "this relay has no account on either chain of the lane: set `account` in one of their sections";
+                reader.fault(&path, problem);
+            }
+            lanes.push(lane);
+        }
+    }
+    lanes
+}
+
+fn has_account(chains: &BTreeMap<String, ChainConfig>, lane: &LaneConfig) -> bool {
+    [&lane.source, &lane.destination]
+        .into_iter()
+        .any(|name| chains.get(name).is_some_and(|chain| chain.chain.target().is_some()))
+}
+
+fn lane_peer(reader: &Reader<'_>, path: &str, role: Option<Role>, peers: &[PeerConfig]) -> Option<String> {
+    let path = format!("{path}.peer");
+    let named = reader.optional::<String>(&path);
+    match (role, named) {
+        (Some(Role::Relay), None) if reader.value(&path).is_none() => {
+            reader.missing(&path, " on a relay's lane");
+            None
+        }
+        (Some(Role::Attester), Some(_)) => {
+            reader.fault(&path, "an attester answers every relay among its peers: leave this key out");
+            None
+        }
+        (Some(Role::Relay), Some(named)) => {
+            match peers.iter().find(|peer| peer.name == named) {
+                Some(peer) if peer.role == Role::Relay => {}
+                Some(_) => reader.fault(&path, format!("peer {named:?} is an attester, expected a relay")),
+                None => {
+                    let known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+                    reader.fault(&path, unknown_name("peer", &named, &known));
+                }
+            }
+            Some(named)
+        }
+        (_, named) => named,
+    }
+}
+
+fn lane(
+    reader: &Reader<'_>,
+    path: &str,
+    names: &[&str],
+    chains: &BTreeMap<String, ChainConfig>,
+    peer: Option<String>,
+) -> Option<LaneConfig> {
+    let channel = channel(reader, &format!("{path}.channel"));
+    let salt: Option<Hash32> = reader.required(&format!("{path}.salt"));
+    let source: Option<String> = reader.required(&format!("{path}.source"));
+    let destination: Option<String> = reader.required(&format!("{path}.destination"));
+    let source_end = source.as_deref().and_then(|name| lane_end(reader, &format!("{path}.source"), name, names, chains));
+    let destination_end =
+        destination.as_deref().and_then(|name| lane_end(reader, &format!("{path}.destination"), name, names, chains));
+    if source.is_some() && source == destination {
+        reader.fault(&format!("{path}.destination"), "is the source too: a lane joins two chains");
+        return None;
+    }
+    let (source_end, destination_end) = (source_end?, destination_end?);
+    let identity = LaneIdentity {
+        source_domain: source_end.domain,
+        destination_domain: destination_end.domain,
+        source_gateway: source_end.gateway,
+        destination_gateway: destination_end.gateway,
+        source_verifier: source_end.verifier,
+        destination_verifier: destination_end.verifier,
+        channel: channel?,
+        salt: salt?,
+    };
+    Some(LaneConfig { id: identity.id(), identity, source: source?, destination: destination?, peer })
+}
+
+fn channel(reader: &Reader<'_>, path: &str) -> Option<String> {
+    let channel: String = reader.required(path)?;
+    if (1..=MAX_CHANNEL_BYTES).contains(&channel.len()) && !channel.contains(char::is_control) {
+        return Some(channel);
+    }
+    reader.fault(path, format!("expected 1 to {MAX_CHANNEL_BYTES} bytes of text, got {channel:?}"));
+    None
+}
+
+struct LaneEnd {
+    domain: Domain,
+    gateway: cityrelay_core::ids::Address,
+    verifier: cityrelay_core::ids::Address,
+}
+
+fn lane_end(
+    reader: &Reader<'_>,
+    path: &str,
+    name: &str,
+    names: &[&str],
+    chains: &BTreeMap<String, ChainConfig>,
+) -> Option<LaneEnd> {
+    if !names.contains(&name) {
+        reader.fault(path, unknown_name("chain", name, names));
+        return None;
+    }
+    for key in ["gateway", "verifier"] {
+        let key = format!("chains.{name}.{key}");
+        if reader.value(&key).is_none() {
+            reader.missing(&key, &format!(", and {path} needs it"));
+        }
+    }
+    // A section with faults of its own is reported where they are.
+    let chain = chains.get(name)?;
+    Some(LaneEnd { domain: chain.domain, gateway: chain.gateway?, verifier: chain.verifier? })
+}
+
+/// A chain that no lane names, or a relay that no lane names, is a mistake that would otherwise go unseen.
+fn nothing_idle(reader: &Reader<'_>, names: &[&str], peers: &[PeerConfig]) {
+    let named = |key: &str| -> BTreeSet<String> {
+        let lanes = reader.elements("lanes").into_iter();
+        lanes.filter_map(|lane| String::read(reader.value(&format!("{lane}.{key}"))?).ok()).collect()
+    };
+    let mut chains = named("source");
+    chains.append(&mut named("destination"));
+    if chains.is_empty() {
+        return;
+    }
+    for name in names.iter().filter(|name| !chains.contains(**name)) {
+        reader.fault(&format!("chains.{name}"), "no lane names this chain: add a lane, or leave the section out");
+    }
+    let relays = named("peer");
+    if relays.is_empty() {
+        return;
+    }
+    for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.role == Role::Relay) {
+        if !relays.contains(&peer.name) {
+            reader.fault(&format!("peers[{at}]"), "no lane names this relay: add a lane, or leave the section out");
+        }
+    }
+}
+
+fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Option<AttesterConfig> {
+    if role == Some(Role::Relay) {
+        if reader.value("attester").is_some() {
+            reader.fault("attester", "only a process with node.role = \"attester\" signs: leave this section out");
+        }
+        return None;
+    }
+    if reader.value("attester.key_file").is_none() {
+        reader.missing("attester.key_file", " for an attester");
+    }
+    let attests: BTreeSet<LaneId> = match reader.optional::<Vec<String>>("attester.channels") {
+        None => lanes.iter().map(|lane| lane.id).collect(),
+        Some(channels) => {
+            for (at, channel) in channels.iter().enumerate() {
+                if !lanes.iter().any(|lane| lane.identity.channel == *channel) {
+                    let mut known: Vec<&str> = lanes.iter().map(|lane| lane.identity.channel.as_str()).collect();
+                    known.dedup();
+                    reader.fault(&format!("attester.channels[{at}]"), unknown_name("lane with channel", channel, &known));
+                }
+            }
+            lanes.iter().filter(|lane| channels.contains(&lane.identity.channel)).map(|lane| lane.id).collect()
+        }
+    };
+    Some(AttesterConfig { key_file: reader.path("attester.key_file")?, attests })
+}
+
+/// An attester signs heads of a chain whose proofs are not sufficient only when its own node says the same.
+fn own_nodes(reader: &Reader<'_>, role: Option<Role>, chains: &BTreeMap<String, ChainConfig>) {
+    if role != Some(Role::Attester) {
+        return;
+    }
+    for (name, chain) in chains {
+        let needs_own = chain.chain.client().strength() == ProofStrength::NeedsLocalConfirmation;
+        if needs_own && !chain.chain.source().endpoints().iter().any(|endpoint| endpoint.is_own) {
+            let problem = "an attester of this chain needs a node of its own institution: mark one with own = true";
+            reader.fault(&format!("chains.{name}.nodes"), problem);
+        }
+    }
+}
+
+fn batch(reader: &Reader<'_>) -> Option<BatchConfig> {
+    let most = u64::try_from(MAX_CLAIM_ENTRIES).unwrap_or(u64::MAX);
+    let max_entries = reader.within("batch.max_entries", 1_u64, most, &format!("1 to {most}"));
+    let max_bytes = reader.within("batch.max_bytes", 1024_u64, 8 << 20, "1024 to 8388608");
+    let max_gas = reader.within("batch.max_gas", 100_000_u64, u64::MAX, "at least 100000");
+    let minute = Duration::from_secs(60);
+    let max_delay = reader.within("batch.max_delay", Duration::ZERO, minute, "0s to 1m");
+    Some(BatchConfig {
+        max_entries: usize::try_from(max_entries?).ok()?,
+        max_bytes: usize::try_from(max_bytes?).ok()?,
+        max_gas: max_gas?,
+        max_delay: max_delay?,
+    })
+}
+
+fn control(reader: &Reader<'_>, node: Option<&NodeConfig>) -> Option<ControlConfig> {
+    socket(reader, node.map(|node| &node.data_dir))
+}
+
+fn socket(reader: &Reader<'_>, data_dir: Option<&PathBuf>) -> Option<ControlConfig> {
+    let socket = match reader.value("control.socket") {
+        Some(_) => reader.path("control.socket")?,
+        None => data_dir?.join("control.sock"),
+    };
+    let bytes = socket.as_os_str().len();
+    if bytes > MAX_SOCKET_BYTES {
+        let problem = format!("expected a path of at most {MAX_SOCKET_BYTES} bytes, got {bytes}: {}", socket.display());
+        reader.fault("control.socket", problem);
+        return None;
+    }
+    Some(ControlConfig { socket })
+}
+
+fn log(reader: &Reader<'_>) -> Option<LogConfig> {
+    let format = match reader.required::<String>("log.format").as_deref() {
+        Some("text") => Some(LogFormat::Text),
+        Some("json") => Some(LogFormat::Json),
+        Some(other) => {
+            reader.fault("log.format", format!("expected \"text\" or \"json\", got {other:?}"));
+            None
+        }
+        None => None,
+    };
+    let filter: Option<String> = reader.required("log.filter");
+    if let Some(filter) = &filter
+        && let Err(error) = tracing_subscriber::EnvFilter::try_new(filter)
+    {
+        reader.fault("log.filter", format!("expected a filter such as \"info,cityrelay_link=debug\": {error}"));
+        return None;
+    }
+    Some(LogConfig { format: format?, filter: filter? })
+}

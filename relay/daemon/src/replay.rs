@@ -1,0 +1,151 @@
+//! Running a light client over a recording, without a network.
+//!
+//! Every height of a recording ends in one of three ways. *Verified*: its header is final and everything recorded
+//! beside it fits. *Held back*: nothing is wrong with it, but at the end of the recording it still was not final.
+//! *Refused*: its header, or what was recorded beside it, failed a check. A refused header ends the recording, since
+//! nothing after it can be linked to anything trusted; a refused body does not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cityrelay_api::Chain;
+use cityrelay_api::recording::RecordedStep;
+use cityrelay_core::ids::{Domain, Height, UnixMillis};
+use cityrelay_core::light_client::{HoldReason, Refusal};
+use cityrelay_core::verify::{VerifiedHeader, VerifiedUpdate};
+use serde_json::Value;
+
+/// How far behind a header the next one may be without looking as if it came from the future.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// What became of one recorded height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Final, and everything recorded beside it fits.
+    Verified {
+        /// Checks made on what was recorded beside the header.
+        checks: u64,
+        /// Why it had to wait for a later header first, if it had to.
+        waited: Option<HoldReason>,
+    },
+    /// Not final at the end of the recording.
+    HeldBack(HoldReason),
+    /// A check failed.
+    Refused(Refusal),
+}
+
+/// What became of one recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Every height that was looked at, ascending.
+    pub heights: Vec<(Height, Fate)>,
+    /// Refused before any height was looked at: the file is no recording of this chain.
+    pub unreadable: Option<Refusal>,
+    /// Heights after which another validator set was in force.
+    pub set_changes: Vec<Height>,
+    /// Heights whose validator set was believed because the recording says so.
+    pub believed: Vec<Height>,
+    /// Heights that were not looked at because an earlier header was refused.
+    pub unseen: usize,
+}
+
+impl Replay {
+    /// Heights that are verified.
+    #[must_use]
+    pub fn verified(&self) -> usize {
+        self.heights.iter().filter(|(_, fate)| matches!(fate, Fate::Verified { .. })).count()
+    }
+
+    /// Heights that were held back to the end.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.heights.iter().filter(|(_, fate)| matches!(fate, Fate::HeldBack(_))).count()
+    }
+
+    /// Heights that were refused, or 1 for a file that is no recording.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        let heights = self.heights.iter().filter(|(_, fate)| matches!(fate, Fate::Refused(_))).count();
+        heights + usize::from(self.unreadable.is_some())
+    }
+}
+
+/// Replays one recording from the chain's anchor. `wall_clock` bounds the time that the client is told: a replay takes
+/// place when the recording was made, so each header is judged at most a day after the one before it.
+#[must_use]
+pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value, wall_clock: UnixMillis) -> Replay {
+    let (client, reader) = (chain.client(), chain.recording());
+    let mut out = Replay::default();
+    let steps = match reader.read(recording) {
+        Ok(steps) => steps,
+        Err(refusal) => {
+            out.unreadable = Some(refusal);
+            return out;
+        }
+    };
+    let total = steps.len();
+    let mut state = chain.anchor();
+    let mut last_time = UnixMillis(0);
+    let mut waiting: BTreeMap<Height, (RecordedStep, Option<HoldReason>)> = BTreeMap::new();
+    let mut fates = BTreeMap::new();
+    for (at, step) in steps.into_iter().enumerate() {
+        let height = step.height;
+        let now = replay_time(last_time, wall_clock);
+        let stated = step.statement.map_or(Ok(None), |statement| {
+            out.believed.push(height);
+            client.apply_set_statement(&state, &statement).map(Some)
+        });
+        let verdict = match stated {
+            Ok(with_statement) => {
+                client.verify_update(domain, &with_statement.unwrap_or_else(|| state.clone()), &step.update, now)
+            }
+            Err(refusal) => VerifiedUpdate::Refused(refusal),
+        };
+        let (next, headers, set_changes, reason) = match verdict {
+            VerifiedUpdate::Advanced { state, headers, set_changes } => (state, headers, set_changes, None),
+            VerifiedUpdate::HeldBack { state, headers, set_changes, reason } => (state, headers, set_changes, Some(reason)),
+            VerifiedUpdate::Refused(refusal) => {
+                fates.insert(height, Fate::Refused(refusal));
+                out.unseen = total - at - 1;
+                break;
+            }
+        };
+        state = next;
+        waiting.insert(height, (step, reason));
+        for header in headers {
+            last_time = last_time.max(header.header().timestamp);
+            if let Some((step, waited)) = waiting.remove(&header.height()) {
+                let fate = match reader.verify_body(&header, &step) {
+                    Ok(checks) => Fate::Verified { checks, waited },
+                    Err(refusal) => Fate::Refused(refusal),
+                };
+                fates.insert(header.height(), fate);
+            }
+        }
+        out.set_changes.extend(set_changes);
+    }
+    // A height without a reason of its own waits for the reason of the one before it.
+    let mut last_reason = None;
+    for (height, (_, reason)) in waiting {
+        last_reason = reason.or(last_reason);
+        if let Some(reason) = last_reason {
+            fates.insert(height, Fate::HeldBack(reason));
+        }
+    }
+    out.heights = fates.into_iter().collect();
+    out
+}
+
+fn replay_time(last: UnixMillis, wall_clock: UnixMillis) -> UnixMillis {
+    if last == UnixMillis(0) {
+        return wall_clock;
+    }
+    let pause = u64::try_from(LONGEST_PAUSE.as_millis()).unwrap_or(u64::MAX);
+    wall_clock.min(UnixMillis(last.0.saturating_add(pause)))
+}
+
+/// What a verified header is called in the list: its hash.
+#[must_use]
+pub fn shown_hash(header: &VerifiedHeader) -> String {
+    header.hash().to_string()
+}
