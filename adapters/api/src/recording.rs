@@ -1,7 +1,7 @@
 //! Recordings: what nodes answered, raw, so that the light client can be run over it without a network.
 
 use async_trait::async_trait;
-use cityrelay_core::ids::Height;
+use cityrelay_core::ids::{Height, UnixMillis};
 use cityrelay_core::light_client::{Refusal, SetStatement};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::VerifiedHeader;
@@ -33,6 +33,8 @@ pub trait Recording: Send + Sync {
 pub struct RecordedStep {
     /// The height.
     pub height: Height,
+    /// The header's own time: a replay takes place when the recording was made, not now.
+    pub time: UnixMillis,
     /// The update that follows the height before.
     pub update: Opaque,
     /// What the recorded node says about its validator set from here on, where the headers alone can't prove it. A

@@ -2,7 +2,7 @@
 
 use cityrelay_api::client::to_opaque;
 use cityrelay_api::recording::RecordedStep;
-use cityrelay_core::ids::Height;
+use cityrelay_core::ids::{Height, UnixMillis};
 use cityrelay_core::light_client::{Refusal, SetStatement};
 use serde_json::Value;
 
@@ -60,8 +60,9 @@ pub fn read(client: &FiscoClient, anchor: &TrustedState, recording: &Value) -> R
                 }
                 _ => None,
             };
+            let time = UnixMillis(sealed.header.timestamp);
             let update = ChainUpdate { headers: vec![UpdateHeader { sealed, skips_parent, evidence: None }] };
-            steps.push(RecordedStep { height, update: to_opaque(NAME, &update), statement, body: entry.clone() });
+            steps.push(RecordedStep { height, time, update: to_opaque(NAME, &update), statement, body: entry.clone() });
         }
         if height >= anchor.height && listed.is_some() {
             set = listed;
