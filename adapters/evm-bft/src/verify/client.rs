@@ -1,0 +1,174 @@
+//! The light client.
+
+use std::sync::Arc;
+
+use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height, UnixMillis};
+use cityrelay_core::lane::Flow;
+use cityrelay_core::light_client::{
+    Header as FinalHeader, HoldReason, LightClient, ProofStrength, Refusal, SetStatement, Verdict,
+};
+
+use super::equivocation::{Standing, compare_with_recent};
+use super::finality::{Finality, find_final};
+use super::head::{HeadProof, verify_head};
+use super::rules::Rules;
+use super::span::{Link, Span};
+use super::state::{MAX_HELD_HEADERS, MAX_RECENT_HEADERS, Recent, State};
+use super::update::{MAX_UPDATE_HEADERS, Update, UpdateItem};
+
+/// The light client of one chain.
+#[derive(Clone, Debug)]
+pub struct Client {
+    rules: Rules,
+}
+
+impl Client {
+    /// A client that follows `rules`.
+    #[must_use]
+    pub const fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
+
+    /// The rules that it follows.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn advance(&self, trusted: &State, update: &Update, now: UnixMillis) -> Result<Verdict<State>, Refusal> {
+        if update.items.is_empty() || update.items.len() > MAX_UPDATE_HEADERS {
+            return Err(Refusal::new("update-size", MAX_UPDATE_HEADERS, update.items.len()));
+        }
+        self.verify_age(trusted, now)?;
+        let new = match compare_with_recent(&self.rules, trusted, &update.items)? {
+            Standing::Known => return Ok(advanced(trusted.clone(), Vec::new(), Vec::new())),
+            Standing::Follows(items) => items,
+        };
+        let items = with_held(trusted, new)?;
+        let mut span = Span::new(&self.rules, trusted, now);
+        let links = items.iter().map(|item| span.append(item)).collect::<Result<Vec<_>, _>>()?;
+        let Finality { headers, reason } = find_final(&links, &trusted.set)?;
+        let held = items.get(headers..).unwrap_or_default();
+        if held.len() > MAX_HELD_HEADERS {
+            return Err(held_too_long(held.len(), reason));
+        }
+        let state = self.state_after(trusted, links.get(..headers).unwrap_or_default(), held);
+        let finals = links.get(..headers).unwrap_or_default();
+        let set_changes = finals.iter().filter(|link| link.changes_set).map(|link| Height(link.height)).collect();
+        let finals = finals.iter().map(Link::to_final).collect();
+        Ok(match reason {
+            None => advanced(state, finals, set_changes),
+            Some(reason) => Verdict::HeldBack { state, headers: finals, set_changes, reason },
+        })
+    }
+
+    /// The last final header is young enough: keys that validators have long given up must not decide anything.
+    fn verify_age(&self, trusted: &State, now: UnixMillis) -> Result<(), Refusal> {
+        let period = u64::try_from(self.rules.trusting_period.as_millis()).unwrap_or(u64::MAX);
+        let limit = trusted.timestamp.saturating_mul(1000).saturating_add(period);
+        if trusted.timestamp != 0 && now.0 > limit {
+            let refusal = Refusal::new("trusting-period", limit / 1000, now.0 / 1000);
+            return Err(refusal.at(Height(trusted.height)));
+        }
+        Ok(())
+    }
+
+    fn state_after(&self, trusted: &State, finals: &[Link], held: &[UpdateItem]) -> State {
+        let mut state = State { held: held.to_vec(), ..trusted.clone() };
+        let Some(last) = finals.last() else { return state };
+        state.height = last.height;
+        state.hash = last.hash;
+        state.timestamp = last.timestamp;
+        state.item_count = last.item_count;
+        state.set = last.set_after.clone().unwrap_or_else(|| Arc::clone(&trusted.set));
+        state.votes = Arc::clone(&last.votes_after);
+        let recent = |link: &Link| Recent { height: link.height, hash: link.hash, set: link.set.clone() };
+        state.recent.extend(finals.iter().map(recent));
+        let surplus = state.recent.len().saturating_sub(MAX_RECENT_HEADERS);
+        state.recent.drain(..surplus);
+        state
+    }
+}
+
+impl LightClient for Client {
+    type State = State;
+    type Update = Update;
+    type HeadProof = HeadProof;
+
+    fn trusted_height(&self, state: &State) -> Height {
+        Height(state.height)
+    }
+
+    fn trusted_hash(&self, state: &State) -> Hash32 {
+        state.hash
+    }
+
+    /// Checks consecutive headers. Every check, in order:
+    ///
+    /// 1. `update-size`: at least one header, at most [`MAX_UPDATE_HEADERS`];
+    /// 2. `trusting-period`: the last final header is young enough;
+    /// 3. headers at or below the trusted height: those we hold are passed over; another one is `equivocation` when a
+    ///    quorum sealed it, else refused ([`compare_with_recent`]);
+    /// 4. `update-gap`: what is left follows the trusted header, or one that is held back;
+    /// 5. each header against the one before it, held-back ones first ([`Span::append`]);
+    /// 6. seals and finality ([`find_final`]);
+    /// 7. `held-back` or `commits-at-2f-plus-1`: no more than [`MAX_HELD_HEADERS`] wait.
+    ///
+    /// The caller still owes: the state is the last one this client gave (or an anchor), and `now` is its clock.
+    fn verify_update(&self, trusted: &State, update: &Update, now: UnixMillis) -> Verdict<State> {
+        self.advance(trusted, update, now).unwrap_or_else(Verdict::Refused)
+    }
+
+    /// Refused as `set-statement`: every change of the set is proved by headers here.
+    fn apply_set_statement(&self, _trusted: &State, statement: &SetStatement) -> Result<State, Refusal> {
+        Err(Refusal::new("set-statement", "a set that headers prove", statement.digest).at(statement.height))
+    }
+
+    fn verify_head(
+        &self,
+        header: &FinalHeader,
+        proof: &HeadProof,
+        gateway: Address,
+        flow: Flow,
+    ) -> Result<ChainPoint, Refusal> {
+        verify_head(header, proof, gateway, flow)
+    }
+
+    fn strength(&self) -> ProofStrength {
+        ProofStrength::Conclusive
+    }
+}
+
+const fn advanced(state: State, headers: Vec<FinalHeader>, set_changes: Vec<Height>) -> Verdict<State> {
+    Verdict::Advanced { state, headers, set_changes }
+}
+
+/// The held-back headers below the first new one, and the new ones.
+fn with_held(trusted: &State, new: &[UpdateItem]) -> Result<Vec<UpdateItem>, Refusal> {
+    let Some(first) = new.first() else { return Err(Refusal::new("update-size", MAX_UPDATE_HEADERS, 0_u64)) };
+    let first = super::equivocation::height_of(first)?;
+    let expected = trusted.height.saturating_add(1);
+    let kept = first.checked_sub(expected).and_then(|kept| usize::try_from(kept).ok());
+    match kept.and_then(|kept| trusted.held.get(..kept)) {
+        Some(held) => Ok(held.iter().chain(new).cloned().collect()),
+        None => Err(Refusal::new("update-gap", expected, first).at(Height(first))),
+    }
+}
+
+/// Names the likely cause: GoQuorum without `ceil2Nby3Block` commits at 2F+1 with F = ceil(n/3)-1, which is less than
+/// ceil(2n/3) for 5, 6, 8, 9 … validators (`consensus/istanbul/qbft/core/core.go:QuorumSize`).
+fn held_too_long(held: usize, reason: Option<HoldReason>) -> Refusal {
+    if let Some(HoldReason::ShortOfQuorum { height, expected, got }) = reason {
+        // ceil(2n/3) = expected has up to two n; the larger one has the larger F.
+        let is_low_rule = (1..=256_u64)
+            .filter(|n| n.saturating_mul(2).div_ceil(3) == expected)
+            .any(|n| got == n.div_ceil(3).saturating_sub(1).saturating_mul(2).saturating_add(1));
+        if is_low_rule && got < expected {
+            return Refusal::new("commits-at-2f-plus-1", expected, got).at(height);
+        }
+        return Refusal::new("held-back", expected, got).at(height);
+    }
+    Refusal::new("held-back", MAX_HELD_HEADERS, held)
+}
