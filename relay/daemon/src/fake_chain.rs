@@ -272,6 +272,7 @@ impl Recording for FakeChain {
             parent = header.hash();
             steps.push(RecordedStep {
                 height: Height(height),
+                time: UnixMillis(header.time),
                 update: to_opaque(NAME, &header),
                 statement: (block["stated"] == json!(true))
                     .then_some(SetStatement { height: Height(height), digest: Hash32::ZERO }),

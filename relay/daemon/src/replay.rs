@@ -6,17 +6,13 @@
 //! nothing after it can be linked to anything trusted; a refused body does not.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cityrelay_api::Chain;
 use cityrelay_api::recording::RecordedStep;
-use cityrelay_core::ids::{Domain, Height, UnixMillis};
+use cityrelay_core::ids::{Domain, Height};
 use cityrelay_core::light_client::{HoldReason, Refusal};
 use cityrelay_core::verify::{VerifiedHeader, VerifiedUpdate};
 use serde_json::Value;
-
-/// How far behind a header the next one may be without looking as if it came from the future.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// What became of one recorded height.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +66,10 @@ impl Replay {
     }
 }
 
-/// Replays one recording from the chain's anchor. `wall_clock` bounds the time that the client is told: a replay takes
-/// place when the recording was made, so each header is judged at most a day after the one before it.
+/// Replays one recording from the chain's anchor. A replay takes place when the recording was made: each header is
+/// judged at its own time.
 #[must_use]
-pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value, wall_clock: UnixMillis) -> Replay {
+pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value) -> Replay {
     let (client, reader) = (chain.client(), chain.recording());
     let mut out = Replay::default();
     let steps = match reader.read(recording) {
@@ -85,12 +81,11 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value, wall_clock: 
     };
     let total = steps.len();
     let mut state = chain.anchor();
-    let mut last_time = UnixMillis(0);
     let mut waiting: BTreeMap<Height, (RecordedStep, Option<HoldReason>)> = BTreeMap::new();
     let mut fates = BTreeMap::new();
     for (at, step) in steps.into_iter().enumerate() {
         let height = step.height;
-        let now = replay_time(last_time, wall_clock);
+        let now = step.time;
         let stated = step.statement.map_or(Ok(None), |statement| {
             out.believed.push(height);
             client.apply_set_statement(&state, &statement).map(Some)
@@ -113,7 +108,6 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value, wall_clock: 
         state = next;
         waiting.insert(height, (step, reason));
         for header in headers {
-            last_time = last_time.max(header.header().timestamp);
             if let Some((step, waited)) = waiting.remove(&header.height()) {
                 let fate = match reader.verify_body(&header, &step) {
                     Ok(checks) => Fate::Verified { checks, waited },
@@ -134,14 +128,6 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value, wall_clock: 
     }
     out.heights = fates.into_iter().collect();
     out
-}
-
-fn replay_time(last: UnixMillis, wall_clock: UnixMillis) -> UnixMillis {
-    if last == UnixMillis(0) {
-        return wall_clock;
-    }
-    let pause = u64::try_from(LONGEST_PAUSE.as_millis()).unwrap_or(u64::MAX);
-    wall_clock.min(UnixMillis(last.0.saturating_add(pause)))
 }
 
 /// What a verified header is called in the list: its hash.
