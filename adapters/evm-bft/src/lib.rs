@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod config;
 pub mod recording;
 pub mod verify;

@@ -109,8 +109,8 @@ impl LightClient for Client {
     ///
     /// 1. `update-size`: at least one header, at most [`MAX_UPDATE_HEADERS`];
     /// 2. `trusting-period`: the last final header is young enough;
-    /// 3. headers at or below the trusted height: those we hold are passed over; another one is `equivocation` when a
-    ///    quorum sealed it, else refused ([`compare_with_recent`]);
+    /// 3. headers at or below the trusted height are passed over, but one other than ours is `equivocation` when a
+    ///    quorum sealed it, else `other-header` ([`compare_with_recent`]);
     /// 4. `update-gap`: what is left follows the trusted header, or one that is held back;
     /// 5. each header against the one before it, held-back ones first ([`Span::append`]);
     /// 6. seals and finality ([`find_final`]);

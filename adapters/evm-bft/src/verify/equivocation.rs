@@ -24,12 +24,12 @@ pub(super) fn height_of(item: &UpdateItem) -> Result<u64, Refusal> {
     Header::decode(&item.header).map(|header| header.number).map_err(header_refusal)
 }
 
-/// Passes over the headers that are final already.
+/// Passes over the headers that are final already: updates from several parties overlap.
 ///
-/// Checks, for each header at or below the trusted height: `update-behind` when we no longer remember that height;
-/// nothing when it is the one we hold; else the checks of its mode and of its seals, and then `equivocation` (gravity
+/// Checks, for each header at or below the trusted height: nothing when it lies below what is remembered, or is the one
+/// we hold; else the checks of its mode and of its seals, and then `equivocation` (gravity
 /// [`cityrelay_core::light_client::Gravity::Equivocation`]) when a quorum of the set that sealed ours sealed it too,
-/// or `update-behind` when not.
+/// or `other-header` when not.
 pub(super) fn compare_with_recent<'a>(
     rules: &Rules,
     trusted: &State,
@@ -46,17 +46,17 @@ pub(super) fn compare_with_recent<'a>(
 }
 
 fn compare(rules: &Rules, trusted: &State, header: &Header) -> Result<(), Refusal> {
-    let behind = || Refusal::new("update-behind", trusted.height.saturating_add(1), header.number);
-    let held = trusted.recent.iter().find(|recent| recent.height == header.number).ok_or_else(behind)?;
+    let Some(held) = trusted.recent.iter().find(|recent| recent.height == header.number) else { return Ok(()) };
     let mode = rules.modes.at(header.number);
     let reading = read_header(mode, header)?;
     if reading.hash == held.hash {
         return Ok(());
     }
-    let set = held.set.as_ref().ok_or_else(behind)?;
-    let signers = recover_signers(&reading.seals, set, None)?;
-    if set.count(&signers) >= mode.quorum(set.size()) {
-        return Err(Refusal::new("equivocation", held.hash, reading.hash).equivocation());
+    if let Some(set) = &held.set {
+        let signers = recover_signers(&reading.seals, set, None)?;
+        if set.count(&signers) >= mode.quorum(set.size()) {
+            return Err(Refusal::new("equivocation", held.hash, reading.hash).equivocation());
+        }
     }
-    Err(behind())
+    Err(Refusal::new("other-header", held.hash, reading.hash))
 }

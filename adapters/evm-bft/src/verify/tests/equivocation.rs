@@ -21,7 +21,7 @@ fn a_second_sealed_header_at_a_final_height_is_equivocation() {
     assert_eq!((refusal.check, refusal.gravity), ("equivocation", Gravity::Equivocation));
 
     let short = refused(run(&chain.client(), &state, &[short_at_1]));
-    assert_eq!((short.check, short.gravity), ("update-behind", Gravity::Invalid));
+    assert_eq!((short.check, short.gravity), ("other-header", Gravity::Invalid));
 
     let more: Vec<_> = (0..5).map(|_| chain.next(&good())).collect();
     let (state, _) = accepted(run(&chain.client(), &state, &more));
@@ -41,14 +41,15 @@ fn headers_that_are_final_already_are_passed_over() {
 }
 
 #[test]
-fn heights_that_are_no_longer_remembered_are_refused() {
+fn heights_that_are_no_longer_remembered_are_passed_over() {
     let mut chain = SealedByTest::new();
     let anchor = chain.anchor(&FOUR);
     let items: Vec<_> = (0..MAX_RECENT_HEADERS + 1).map(|_| chain.next(&good())).collect();
     let (state, _) = accepted(run(&chain.client(), &anchor, &items));
     assert_eq!(state.recent.len(), MAX_RECENT_HEADERS);
-    assert_eq!(refused(run(&chain.client(), &state, &items[..1])).check, "update-behind");
-    accepted(run(&chain.client(), &state, &items[1..2]));
+    let forgotten = SealedByTest::new().draft(&Plan { gas_used: 1, ..good() }).1;
+    let remembered = items[1].clone();
+    assert_eq!(accepted(run(&chain.client(), &state, &[forgotten, remembered])), (state, vec![]));
 }
 
 #[test]
@@ -58,4 +59,13 @@ fn a_second_header_where_none_is_final_is_no_equivocation() {
     let (waiting, _, _) = held(run(&chain.client(), &anchor, &[chain.draft(&Plan::new(&FOUR, &[1])).1]));
     let other = chain.draft(&Plan { gas_used: 1, ..good() }).1;
     assert_eq!(accepted(run(&chain.client(), &waiting, &[other])).0.height, 1);
+}
+
+#[test]
+fn another_header_at_the_anchors_height_cannot_be_judged_and_is_refused() {
+    let mut chain = SealedByTest::new();
+    chain.next(&good());
+    let anchor = chain.anchor(&FOUR);
+    let same_height = SealedByTest::new().draft(&Plan { gas_used: 1, ..good() }).1;
+    assert_eq!(refused(run(&chain.client(), &anchor, &[same_height])).check, "other-header");
 }

@@ -1,0 +1,120 @@
+//! The chain's section of the configuration: checked as a whole, all faults at once.
+
+mod reader;
+mod rules;
+mod section;
+
+pub use section::{AccountSettings, GasPrice, NodeSettings, Settings, read_section};
+
+use cityrelay_api::adapter::KeyDoc;
+
+const fn key(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> KeyDoc {
+    KeyDoc { key, form, default, doc }
+}
+
+/// Every key of the section.
+pub const KEYS: &[KeyDoc] = &[
+    key("chain_id", "integer ≥ 1", None, "Chain id that transactions are signed for and nodes must report."),
+    key(
+        "mode",
+        "\"qbft\" | \"qbft-contract\" | \"ibft2\" | \"ibft1\" | \"edge-ecdsa\" | \"edge-bls\"",
+        Some("none; give `mode` or `modes`"),
+        "How blocks are sealed, for a chain that never changed it.",
+    ),
+    key("modes[].from", "integer ≥ 0", None, "First block of this mode; the first entry begins at 0."),
+    key("modes[].mode", "as `mode`", None, "How blocks are sealed from there on."),
+    key("epoch_length", "integer ≥ 1, in blocks", None, "Genesis `epochlength`: pending votes are cleared there."),
+    key(
+        "epoch_votes",
+        "\"counted\" | \"ignored\"",
+        Some("\"counted\""),
+        "What nodes do with a vote in an epoch block under mode qbft: GoQuorum counts it, Besu ignores it.",
+    ),
+    key(
+        "overrides[].height",
+        "integer ≥ 1",
+        None,
+        "Block from which a set of the genesis file (`transitions`) is in force.",
+    ),
+    key("overrides[].validators", "list of addresses", None, "That set."),
+    key(
+        "validator_contract.address",
+        "address",
+        None,
+        "Contract that keeps the validators; needed by mode qbft-contract.",
+    ),
+    key(
+        "validator_contract.length_slot",
+        "integer or 32-byte hex",
+        Some("0"),
+        "Slot of its `address[]`, which holds the length.",
+    ),
+    key(
+        "validator_contract.items_slot",
+        "32-byte hex",
+        Some("keccak256 of the length slot"),
+        "Slot of the first item; the others follow.",
+    ),
+    key(
+        "anchor.height",
+        "integer ≥ 0",
+        None,
+        "A block that you vouch for: block 0, an epoch block, or any with its pending votes.",
+    ),
+    key("anchor.hash", "32-byte hex", None, "Its hash."),
+    key(
+        "anchor.timestamp",
+        "integer, in seconds",
+        Some("0: age not checked before the first update"),
+        "Its time, so that an anchor beyond the trusting period is refused.",
+    ),
+    key(
+        "anchor.validators",
+        "list of addresses, or of { address, bls_key } under edge-bls",
+        None,
+        "The set that seals the block after it.",
+    ),
+    key("anchor.pending_votes[].voter", "address", None, "Who voted, since the last epoch block."),
+    key("anchor.pending_votes[].candidate", "as in `anchor.validators`", None, "Whom the vote is about."),
+    key("anchor.pending_votes[].add", "true | false", None, "Whether to add or to drop it."),
+    key(
+        "trusting_period",
+        "duration",
+        Some("\"14d\""),
+        "How old the last final header may be; then the chain must be anchored again.",
+    ),
+    key("max_clock_drift", "duration", Some("\"10s\""), "How far ahead of our clock a header's time may lie."),
+    key("nodes[].name", "text", None, "Name of the endpoint in logs, metrics and answers."),
+    key("nodes[].url", "\"https://…\" | \"http://…\"", None, "Its JSON-RPC address, without a user or password."),
+    key(
+        "nodes[].own",
+        "true | false",
+        Some("false"),
+        "Whether your own institution runs it: only such nodes confirm and are written to first.",
+    ),
+    key(
+        "nodes[].ca_file",
+        "path",
+        Some("none"),
+        "PEM certificates that its TLS certificate must chain to; needed for https.",
+    ),
+    key("nodes[].client_cert_file", "path", Some("none"), "PEM certificate that we show it; with `client_key_file`."),
+    key("nodes[].client_key_file", "path", Some("none"), "PEM key of that certificate."),
+    key("nodes[].basic_auth_file", "path", Some("none"), "File that holds `user:password`."),
+    key("nodes[].bearer_token_file", "path", Some("none"), "File that holds a bearer token."),
+    key(
+        "account.key_file",
+        "path",
+        Some("none: nothing is written to this chain"),
+        "File with the account's secp256k1 key, 64 hex digits.",
+    ),
+    key("account.gas_price", "\"auto\" | integer, in wei", Some("\"auto\""), "Price of gas; 0 for chains without one."),
+    key(
+        "account.max_gas_price",
+        "integer, in wei",
+        Some("1000000000000"),
+        "The most that replacing a stuck transaction may raise it to.",
+    ),
+    key("request_timeout", "duration", Some("\"10s\""), "How long one request to a node may take."),
+    key("max_response_bytes", "integer, 64 KiB to 256 MiB", Some("33554432"), "The largest answer read from a node."),
+];
