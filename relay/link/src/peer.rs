@@ -1,0 +1,197 @@
+//! A configured peer: what is known of it, and the one session that it has.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cityrelay_core::ids::LaneId;
+use tokio::sync::{Semaphore, watch};
+
+use crate::budget::{Budget, permits};
+use crate::config::{LinkLimits, PeerAddress, PeerConfig, PeerName};
+use crate::event::DownReason;
+use crate::fingerprint::Fingerprint;
+use crate::lock::lock;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::stats::{PeerCounters, PeerStats};
+use crate::stream::StreamKey;
+
+/// Who dialled a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialler {
+    /// This side.
+    Us,
+    /// The peer.
+    Them,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: PeerName,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) address: Option<PeerAddress>,
+    /// Most one-way streams that the peer may have open.
+    pub(crate) max_streams: u32,
+    pub(crate) counters: PeerCounters,
+    /// Sessions of this peer that may exist at a time, those that are ending included.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Whether there is a session.
+    pub(crate) up: watch::Sender<bool>,
+    pub(crate) queued: Arc<AtomicU64>,
+    lanes: Option<BTreeSet<LaneId>>,
+    room: Arc<Semaphore>,
+    room_per_stream: u32,
+    inflight: Arc<AtomicU64>,
+    current: Mutex<Option<Arc<Session>>>,
+}
+
+/// Enough for a session, one that takes its place and some that have not finished telling of their end.
+pub(crate) const MAX_SESSIONS_PER_PEER: usize = 4;
+
+impl Peer {
+    pub(crate) fn new(config: PeerConfig, limits: &LinkLimits) -> Self {
+        let streams = config.lanes.as_ref().map_or(limits.max_streams_per_peer, |lanes| {
+            u32::try_from(lanes.len()).unwrap_or(u32::MAX).saturating_mul(2).saturating_add(1)
+        });
+        Self {
+            name: config.name,
+            fingerprint: config.fingerprint,
+            address: config.address,
+            max_streams: streams.min(limits.max_streams_per_peer),
+            counters: PeerCounters::default(),
+            slots: Arc::new(Semaphore::new(MAX_SESSIONS_PER_PEER)),
+            up: watch::Sender::new(false),
+            queued: Arc::default(),
+            lanes: config.lanes,
+            room: Arc::new(Semaphore::new(permits(limits.max_inflight_bytes_per_peer))),
+            room_per_stream: limits.max_inflight_bytes_per_stream,
+            inflight: Arc::default(),
+            current: Mutex::new(None),
+        }
+    }
+
+    /// Whether this peer may be spoken with about the lane.
+    pub(crate) fn allows(&self, lane: LaneId) -> bool {
+        self.lanes.as_ref().is_none_or(|lanes| lanes.contains(&lane))
+    }
+
+    /// Room for what is received on a new stream. Only lanes share the peer's room, so that lanes which are stuck
+    /// cannot silence the control stream.
+    pub(crate) fn inbound_room(&self, key: StreamKey) -> Budget {
+        let shared = match key {
+            StreamKey::Flow(_) => Some(Arc::clone(&self.room)),
+            StreamKey::Control | StreamKey::Requests => None,
+        };
+        Budget::new(self.room_per_stream, shared, Arc::clone(&self.inflight))
+    }
+
+    /// The session, where there is one.
+    pub(crate) fn current(&self) -> Option<Arc<Session>> {
+        lock(&self.current).clone()
+    }
+
+    /// Makes `session` the peer's session, and returns the one whose place it took, which is being closed.
+    ///
+    /// # Errors
+    /// `DuplicateSession` when the session that stands stays.
+    pub(crate) fn install(
+        &self,
+        session: &Arc<Session>,
+        ours: Fingerprint,
+        settled_after: Duration,
+    ) -> Result<Option<Arc<Session>>, Refusal> {
+        let mut current = lock(&self.current);
+        if let Some(standing) = current.as_ref() {
+            let is_settled = standing.since.elapsed() >= settled_after;
+            if !takes_its_place(ours, self.fingerprint, standing.dialler, is_settled, session.dialler) {
+                return Err(Refusal::DuplicateSession);
+            }
+            standing.close(DownReason::Superseded);
+        }
+        let previous = current.replace(Arc::clone(session));
+        self.up.send_replace(true);
+        Ok(previous)
+    }
+
+    /// Forgets `session`, unless another one has taken its place.
+    pub(crate) fn remove(&self, session: &Session) {
+        let mut current = lock(&self.current);
+        if current.as_ref().is_some_and(|standing| standing.id == session.id) {
+            *current = None;
+            self.up.send_replace(false);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> PeerStats {
+        let session = self.current();
+        PeerStats {
+            session: session.as_ref().map(|session| session.id),
+            remote: session.as_ref().map(|session| session.connection.remote_address()),
+            is_dialled_here: session.as_ref().map(|session| session.dialler == Dialler::Us),
+            rtt: session.as_ref().map(|session| session.connection.rtt()),
+            inflight_bytes: self.inflight.load(Ordering::Relaxed),
+            queued_bytes: self.queued.load(Ordering::Relaxed),
+            ..self.counters.snapshot()
+        }
+    }
+}
+
+/// Whether a new session replaces the one that stands, decided alike on both sides.
+///
+/// * The same side dialled again: it has lost the old one, so the new one counts.
+/// * Both sides dialled, and the standing one is young: they dialled at the same time; the smaller fingerprint's stays.
+/// * The standing one is older than any dial can take: the other side dialled because it has lost it.
+fn takes_its_place(ours: Fingerprint, theirs: Fingerprint, standing: Dialler, is_settled: bool, new: Dialler) -> bool {
+    let preferred = if ours < theirs { Dialler::Us } else { Dialler::Them };
+    standing == new || is_settled || new == preferred
+}
+
+#[cfg(test)]
+mod tests {
+    use cityrelay_core::hash::Hash32;
+
+    use super::*;
+
+    const SMALL: Fingerprint = Fingerprint([1; 32]);
+    const LARGE: Fingerprint = Fingerprint([2; 32]);
+
+    #[test]
+    fn of_two_dialled_at_once_both_sides_keep_the_one_of_the_smaller_fingerprint() {
+        // What the smaller side dialled replaces what the larger side dialled, seen from either side ...
+        assert!(takes_its_place(SMALL, LARGE, Dialler::Them, false, Dialler::Us));
+        assert!(takes_its_place(LARGE, SMALL, Dialler::Us, false, Dialler::Them));
+        // ... and never the other way round.
+        assert!(!takes_its_place(SMALL, LARGE, Dialler::Us, false, Dialler::Them));
+        assert!(!takes_its_place(LARGE, SMALL, Dialler::Them, false, Dialler::Us));
+    }
+
+    #[test]
+    fn the_same_side_dialling_again_replaces() {
+        assert!(takes_its_place(LARGE, SMALL, Dialler::Us, false, Dialler::Us));
+        assert!(takes_its_place(SMALL, LARGE, Dialler::Them, false, Dialler::Them));
+    }
+
+    #[test]
+    fn a_session_older_than_any_dial_is_replaced() {
+        assert!(takes_its_place(SMALL, LARGE, Dialler::Us, true, Dialler::Them));
+    }
+
+    #[test]
+    fn a_peer_with_listed_lanes_may_speak_about_them_only() {
+        let config = PeerConfig {
+            name: PeerName::new("a"),
+            fingerprint: SMALL,
+            address: None,
+            lanes: Some(BTreeSet::from([LaneId(Hash32([1; 32]))])),
+        };
+        let peer = Peer::new(config.clone(), &LinkLimits::default());
+        assert!(peer.allows(LaneId(Hash32([1; 32]))));
+        assert!(!peer.allows(LaneId(Hash32([2; 32]))));
+        assert_eq!(peer.max_streams, 3);
+        let peer = Peer::new(PeerConfig { lanes: None, ..config }, &LinkLimits::default());
+        assert!(peer.allows(LaneId(Hash32([2; 32]))));
+    }
+}
