@@ -215,15 +215,16 @@ impl Machine {
     }
 
     /// When to come back with [`Input::Tick`] at the latest; `None` when only an input can change anything.
+    ///
+    /// A moment that has passed means that a tick now does something: what waits for an input is not due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
         let clients = self.clients.values().filter_map(Client::next_due).min();
-        let outbound = self.outbound.values().filter_map(Outbound::next_due).min();
-        let inbound = self.inbound.values().filter_map(Inbound::next_due).min();
+        let outbound = self.outbound.values().filter_map(|out| self.outbound_due(out)).min();
+        let inbound = self.inbound.values().filter_map(|inbound| self.inbound_due(inbound)).min();
         let desks = self.desks.values().filter_map(Desk::next_due).min();
         let jobs = self.jobs.values().filter_map(Job::next_due).min();
-        let peers = self.peers.values().filter_map(Peer::next_due).min();
-        [clients, outbound, inbound, desks, jobs, peers].into_iter().fold(self.io.next_retry(), earliest)
+        [clients, outbound, inbound, desks, jobs].into_iter().fold(self.io.next_retry(), earliest)
     }
 
     /// Whether anything appended is not known to be durable yet; a graceful stop waits for it.

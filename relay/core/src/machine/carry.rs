@@ -9,11 +9,26 @@ use crate::hash::Hash32;
 use crate::ids::{Index, MessageId};
 use crate::lane::Direction;
 use crate::machine::config::Limits;
-use crate::machine::inbound::{Inbound, Incoming};
+use crate::machine::inbound::Inbound;
 use crate::message::Message;
 
 /// A source gateway keeps its outbox head at every multiple of this index; see `adapters/gateway`.
 pub const ANCHOR_INTERVAL: u64 = 64;
+
+/// Whether [`next_call`] has something to give; it is asked often and costs little.
+pub(super) fn has_next(
+    inbound: &Inbound,
+    committee: Option<&Committee>,
+    unsettled: Option<&BTreeMap<Index, Message>>,
+) -> bool {
+    let next = inbound.done.index.next();
+    let is_known = match inbound.flow.direction {
+        Direction::Outbox => true,
+        Direction::Inbox => unsettled.is_some_and(|unsettled| unsettled.contains_key(&next)),
+    };
+    let front = inbound.queue.iter().find(|incoming| incoming.tip.index >= next);
+    is_known && committee.is_some_and(|committee| front.is_some_and(|incoming| incoming.is_ready(committee.epoch())))
+}
 
 /// The next call for a flow and the index of its last entry, or `None` when nothing can be carried now.
 pub(super) fn next_call(
@@ -23,14 +38,11 @@ pub(super) fn next_call(
     limits: &Limits,
 ) -> Option<(GatewayCall, Index)> {
     let epoch = committee?.epoch();
-    let ready = |incoming: &&Incoming| {
-        incoming.is_durable && incoming.evidence.as_ref().is_some_and(|evidence| evidence.epoch == epoch)
-    };
     let mut size = Size::new(inbound.batch_cap, limits);
     let mut entries: Vec<Entry> = Vec::new();
     let mut evidence: Option<Evidence> = None;
     let mut tail: Vec<Hash32> = Vec::new();
-    for incoming in inbound.queue.iter().take_while(ready) {
+    for incoming in inbound.queue.iter().take_while(|incoming| incoming.is_ready(epoch)) {
         let fresh = incoming.record.entries.iter().filter(|entry| entry.index() > inbound.done.index);
         let fresh: Vec<&Entry> = fresh.collect();
         let fitting = fresh.iter().take_while(|entry| size.takes(entry)).count();

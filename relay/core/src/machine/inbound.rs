@@ -6,8 +6,8 @@ use crate::chain::ChainPoint;
 use crate::claim::Claim;
 use crate::frame::{DeclineReason, Declined, Frame, Role};
 use crate::gateway_call::Evidence;
-use crate::ids::{Index, UnixMillis};
-use crate::lane::{Flow, LaneIdentity};
+use crate::ids::{Epoch, Index, UnixMillis};
+use crate::lane::{Direction, Flow, LaneIdentity};
 use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, JobId, ReceiptId, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched};
@@ -15,6 +15,7 @@ use crate::machine::io::{After, Io, earliest};
 use crate::machine::quorum::Quorum;
 use crate::machine::session::notice;
 use crate::machine::{Machine, extension_record};
+use crate::message::Message;
 use crate::record::{ExtensionRecord, IntentEnd, Misbehaviour, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::{VerifiedEvidence, VerifiedExtension};
@@ -55,6 +56,13 @@ pub(super) struct Incoming {
     pub quorum: Quorum,
 }
 
+impl Incoming {
+    /// Whether the gateway would take it: durable here, and attested by the set in force.
+    pub fn is_ready(&self, epoch: Epoch) -> bool {
+        self.is_durable && self.evidence.as_ref().is_some_and(|evidence| evidence.epoch == epoch)
+    }
+}
+
 #[derive(Debug)]
 struct Parked {
     receipt: ReceiptId,
@@ -91,13 +99,6 @@ impl Inbound {
         }
     }
 
-    pub fn next_due(&self) -> Option<UnixMillis> {
-        let deliver = (self.job.is_none() && !self.queue.is_empty() && !self.is_in_dispute).then_some(self.next_try);
-        let read = (!self.is_reading).then_some(self.next_read);
-        let ask = self.queue.iter().filter_map(|incoming| incoming.quorum.next_due()).min();
-        earliest(earliest(deliver, read), ask)
-    }
-
     pub fn forget_session(&mut self, io: &mut Io, peer: PeerId) {
         if peer == self.peer {
             for parked in self.parked.drain(..) {
@@ -129,6 +130,27 @@ impl Machine {
         self.reattest(flow);
         self.read_accepted(flow);
         self.carry(flow);
+    }
+
+    /// When time alone lets an inbound flow go on.
+    pub(super) fn inbound_due(&self, inbound: &Inbound) -> Option<UnixMillis> {
+        let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
+        let can_carry = inbound.job.is_none()
+            && !inbound.is_in_dispute
+            && crate::machine::carry::has_next(inbound, committee, self.unsettled(inbound.flow));
+        let read = (!inbound.is_reading).then_some(inbound.next_read);
+        let stale = |incoming: &&Incoming| {
+            let epoch = incoming.evidence.as_ref().map(|evidence| evidence.epoch);
+            incoming.is_durable && committee.is_some_and(|committee| epoch != Some(committee.epoch()))
+        };
+        let ask = inbound.queue.iter().filter(stale).filter_map(|incoming| incoming.quorum.next_due()).min();
+        earliest(earliest(can_carry.then_some(inbound.next_try), read), ask)
+    }
+
+    /// The messages of a flow's lane that are not settled, where they were sent from here.
+    fn unsettled(&self, flow: Flow) -> Option<&BTreeMap<Index, Message>> {
+        let outbox = Flow { lane: flow.lane, direction: Direction::Outbox };
+        self.outbound.get(&outbox).map(|out| &out.unsettled)
     }
 
     pub(super) fn on_extension(&mut self, peer: PeerId, receipt: ReceiptId, claim: Claim, evidence: Vec<Evidence>) {
@@ -349,7 +371,7 @@ impl Machine {
         while inbound.queue.front().is_some_and(|incoming| incoming.tip.index <= point.index) {
             inbound.queue.pop_front();
         }
-        let outbox = Flow { lane: flow.lane, direction: crate::lane::Direction::Outbox };
+        let outbox = Flow { lane: flow.lane, direction: Direction::Outbox };
         if flow != outbox
             && let Some(out) = self.outbound.get_mut(&outbox)
         {
@@ -366,10 +388,7 @@ impl Machine {
             return;
         }
         let committee = self.committees.get(&inbound.lane.target_verifier(flow.direction));
-        let unsettled = self
-            .outbound
-            .get(&Flow { lane: flow.lane, direction: crate::lane::Direction::Outbox })
-            .map(|out| &out.unsettled);
+        let unsettled = self.unsettled(flow);
         let Some((call, last)) = crate::machine::carry::next_call(inbound, committee, unsettled, &self.io.limits)
         else {
             return;

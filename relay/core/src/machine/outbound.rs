@@ -105,13 +105,6 @@ impl Outbound {
         }
     }
 
-    pub fn next_due(&self) -> Option<UnixMillis> {
-        let observe = (!self.is_observing).then_some(self.next_observe);
-        let ask = self.queue.iter().take(ASKED_AT_ONCE).filter_map(|out| out.quorum.next_due()).min();
-        let send = self.queue.iter().any(|out| out.evidence.is_some() && !out.is_sent).then_some(self.next_send);
-        earliest(earliest(observe, ask), send)
-    }
-
     pub fn forget_session(&mut self, peer: PeerId) {
         if peer == self.peer {
             self.queue.iter_mut().for_each(|out| out.is_sent = false);
@@ -166,11 +159,35 @@ impl Machine {
         self.send_extensions(flow);
     }
 
+    /// When time alone lets an outbound flow go on.
+    pub(super) fn outbound_due(&self, out: &Outbound) -> Option<UnixMillis> {
+        let observe = self.can_observe(out).then_some(out.next_observe);
+        let ask = self.committees.get(&out.lane.target_verifier(out.flow.direction)).and_then(|_| {
+            let unsigned = out.queue.iter().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
+            unsigned.take(ASKED_AT_ONCE).filter_map(|outgoing| outgoing.quorum.next_due()).min()
+        });
+        earliest(earliest(observe, ask), self.send_due(out))
+    }
+
+    /// When the next unsent extension may be tried: it is attested, and the peer is there to take it or its headers.
+    fn send_due(&self, out: &Outbound) -> Option<UnixMillis> {
+        let next = out.queue.iter().take(self.io.limits.send_window).find(|outgoing| !outgoing.is_sent)?;
+        let peer = self.peers.get(&out.peer).filter(|peer| peer.is_ready && next.evidence.is_some())?;
+        let domain = out.lane.origin(out.flow.direction).domain;
+        Some(out.next_send.max(peer.feeding_due(domain, next.record.proved_at)?))
+    }
+
+    fn can_observe(&self, out: &Outbound) -> bool {
+        let client = self.clients.get(&out.lane.origin(out.flow.direction).domain);
+        !out.is_observing
+            && out.queue.len() < self.io.limits.outbound_window
+            && client.is_some_and(|client| !client.is_frozen && client.header_range().is_some())
+    }
+
     fn start_observing(&mut self, flow: Flow) {
-        let Some(out) = self.outbound.get_mut(&flow) else { return };
-        let Some(client) = self.clients.get(&out.lane.origin(flow.direction).domain) else { return };
-        let is_blocked = out.is_observing || out.queue.len() >= self.io.limits.outbound_window || client.is_frozen;
-        if !is_blocked && out.next_observe <= self.io.now && client.header_range().is_some() {
+        let can_observe = self.outbound.get(&flow).is_some_and(|out| self.can_observe(out));
+        let Some(out) = self.outbound.get_mut(&flow).filter(|_| can_observe) else { return };
+        if out.next_observe <= self.io.now {
             out.is_observing = true;
             self.io.push(Effect::ReadHint { flow });
         }

@@ -48,8 +48,12 @@ impl Peer {
         false
     }
 
-    pub fn next_due(&self) -> Option<UnixMillis> {
-        self.feeding.values().min().copied()
+    /// From when on [`Peer::reaches`] has something to say or to send about `height`; `None` when only the peer can
+    /// change that.
+    pub fn feeding_due(&self, domain: Domain, height: Height) -> Option<UnixMillis> {
+        let at = *self.clients.get(&domain)?;
+        let again = self.feeding.get(&domain).filter(|_| at < height);
+        Some(again.copied().unwrap_or(UnixMillis(0)))
     }
 }
 

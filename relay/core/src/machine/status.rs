@@ -205,7 +205,7 @@ impl Machine {
             votes: unsigned.map_or(0, |outgoing| outgoing.quorum.votes()),
             oldest: out.queue.front().map(|outgoing| outgoing.record.block_time),
             waits_for,
-            next_step: out.next_due(),
+            next_step: self.outbound_due(out),
         }
     }
 
@@ -236,7 +236,7 @@ impl Machine {
             votes: stale.map_or(0, |incoming| incoming.quorum.votes()),
             oldest: inbound.queue.front().map(|incoming| incoming.record.block_time),
             waits_for,
-            next_step: inbound.next_due(),
+            next_step: self.inbound_due(inbound),
         }
     }
 }
