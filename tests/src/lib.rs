@@ -1,1 +1,7 @@
-//! Tests over the whole system: architecture, conformance, simulation, processes.
+//! The test harness over the whole system: the seeded simulation and the checker of the architecture.
+//!
+//! Code here runs in tests only; a broken assumption of the harness itself may end the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+pub mod simulation;

@@ -1,0 +1,89 @@
+//! The whole system in one process under a seed: no real time, no threads, no sockets.
+//!
+//! Real: the machines, the verification, the signatures. Stand-ins, and named so: the chains and their light client
+//! ([`model_client`], [`model_chain`]), the contracts ([`model_gateway`]). Everything that an effect asks for is done by
+//! [`effects`] with delays and failures drawn from the seed; [`checks`] looks at every step.
+
+pub mod agenda;
+pub mod checks;
+pub mod dice;
+pub mod effects;
+pub mod ledger;
+pub mod model_chain;
+pub mod model_client;
+pub mod model_gateway;
+pub mod process;
+pub mod weather;
+pub mod world;
+
+use std::collections::BTreeMap;
+
+use crate::simulation::world::{EPOCH_MILLIS, World};
+
+/// Milliseconds after the last breakage within which everything must be at rest.
+pub const REST_MILLIS: u64 = 240_000;
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Virtual milliseconds until everything was at rest.
+    pub millis: u64,
+    /// What happened how often.
+    pub tally: BTreeMap<&'static str, u64>,
+    /// Grows with each event: two runs of one seed agree.
+    pub digest: u64,
+}
+
+/// A run that showed something wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}: {what}\n{standing}\nreplay: tests/run --seeds 1 --from {seed}")]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What was wrong.
+    pub what: String,
+    /// Where everything stood.
+    pub standing: String,
+}
+
+/// Runs a seed with all the breakage that it draws.
+///
+/// # Errors
+/// The first [`Failure`].
+pub fn run(seed: u64) -> Result<Run, Failure> {
+    finish(seed, World::new(seed))
+}
+
+/// Runs a seed in which nothing breaks.
+///
+/// # Errors
+/// The first [`Failure`].
+pub fn run_without_faults(seed: u64) -> Result<Run, Failure> {
+    finish(seed, World::without_faults(seed))
+}
+
+fn finish(seed: u64, mut world: World) -> Result<Run, Failure> {
+    world.begin();
+    let calm = EPOCH_MILLIS + weather::CALM_MILLIS;
+    while world.violation.is_none() && world.step() {
+        if world.now.0 <= calm {
+            continue;
+        }
+        if world.is_complete() {
+            break;
+        }
+        if world.now.0 > calm + REST_MILLIS {
+            world.violated("not everything came to rest in time".to_owned());
+        }
+    }
+    // What is still on its way may not change anything any more.
+    let settled = world.now.0 + 5000;
+    while world.violation.is_none() && world.now.0 < settled && world.step() {}
+    if world.violation.is_none() {
+        world.verify_rest();
+    }
+    match world.violation.take() {
+        Some(what) => Err(Failure { seed, what, standing: world.standing() }),
+        None => Ok(Run { millis: settled - 5000 - EPOCH_MILLIS, tally: world.tally, digest: world.digest }),
+    }
+}

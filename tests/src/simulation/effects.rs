@@ -1,0 +1,397 @@
+//! Doing what machines ask for: every answer comes later, and only to the life that asked.
+
+use cityrelay_api::client::to_opaque;
+use cityrelay_core::assemble::{Cut, assemble};
+use cityrelay_core::attestation::{SignatureBytes, Statement};
+use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::claim::{Claim, MAX_CLAIM_ENTRIES};
+use cityrelay_core::frame::{Frame, Role};
+use cityrelay_core::gateway_call::GatewayCall;
+use cityrelay_core::hash::{Hash32, keccak256};
+use cityrelay_core::ids::{Domain, Height, Index, UnixMillis};
+use cityrelay_core::lane::Flow;
+use cityrelay_core::machine::config::PeerId;
+use cityrelay_core::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, UpdateOrigin};
+use cityrelay_core::machine::input::{
+    ClaimOrigin, ClaimRefusal, Fetched, Input, Observation, Prepared, Recipient, TransactionFate,
+};
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::record::{IntentEnd, IntentRecord};
+use cityrelay_core::verify::{EvidenceError, VerifiedEvidence, VerifiedExtension, VerifiedHeader, verify_evidence};
+
+use crate::simulation::model_chain::{ChainKind, Seen};
+use crate::simulation::model_client::MODEL_ADAPTER;
+use crate::simulation::process::Behaviour;
+use crate::simulation::weather::sign;
+use crate::simulation::world::{Event, World};
+
+impl World {
+    /// Hands an input to a process' machine and does what it asks for.
+    pub fn handle(&mut self, id: PeerId, input: Input) {
+        let now = self.now;
+        let Some(mut machine) = self.process(id).machine.take() else { return };
+        let is_tick = matches!(input, Input::Tick);
+        machine.handle(input, now);
+        let mut effects = 0_u64;
+        while let Some(effect) = machine.poll_effect() {
+            effects += 1;
+            if self.process(id).weather.dies_after == Some(0) {
+                return self.crash(id);
+            }
+            if let Some(left) = &mut self.process(id).weather.dies_after {
+                *left -= 1;
+            }
+            self.verify_effect(id, &effect);
+            self.execute(id, effect);
+        }
+        let wake = machine.poll_timeout();
+        if is_tick && effects == 0 && wake.is_some_and(|wake| wake <= now) {
+            self.violated(format!("{id:?} asks to be woken at once although a tick at this moment changed nothing"));
+        }
+        let process = self.process(id);
+        process.machine = Some(machine);
+        let wake = wake.map(|wake| wake.max(UnixMillis(now.0 + 1)));
+        if process.wake != wake {
+            process.wake = wake;
+            let life = process.life;
+            if let Some(at) = wake {
+                self.agenda.plan(at, Event::Wake(id, life));
+            }
+        }
+    }
+
+    /// Wakes a machine that asked for this moment.
+    pub fn wake(&mut self, id: PeerId, life: u64) {
+        let now = self.now;
+        let process = self.process(id);
+        if process.life == life && process.wake == Some(now) {
+            process.wake = None;
+            self.handle(id, Input::Tick);
+        }
+    }
+
+    /// The process dies: `machine` was already taken out of it.
+    fn crash(&mut self, id: PeerId) {
+        self.trace(|| format!("{id:?} dies"));
+        self.count("crashes");
+        let waiting = self.process(id).ledger.waiting() as u64;
+        let surviving = usize::try_from(self.dice.between(0, waiting)).unwrap();
+        let sessions = self.process(id).sessions.clone();
+        self.process(id).kill(surviving);
+        for (peer, session) in sessions {
+            self.plan_within(5, 4000, Event::SessionDown(peer, id, session));
+        }
+        self.plan_within(50, 8000, Event::Start(id));
+    }
+
+    fn answer(&mut self, id: PeerId, low: u64, high: u64, input: Input) {
+        let life = self.process(id).life;
+        self.plan_within(low, high, Event::Input(id, life, Box::new(input)));
+    }
+
+    /// An answer of a node: later, and with the node's own slowness.
+    fn node_answer(&mut self, id: PeerId, input: Input) {
+        let slow = self.process(id).weather.slow_node;
+        self.answer(id, 1, 40 + slow, input);
+    }
+
+    fn is_node_away(&mut self, id: PeerId) -> bool {
+        let failure = self.process(id).weather.node_failure;
+        self.dice.chance(failure)
+    }
+
+    /// The last block that a process' nodes have seen.
+    fn view(&mut self, id: PeerId, chain: usize) -> u64 {
+        let lag = self.process(id).weather.lag[chain];
+        self.chains[chain].tip().saturating_sub(lag)
+    }
+
+    fn chain_at(&self, domain: Domain) -> usize {
+        self.chains.iter().position(|chain| chain.domain == domain).unwrap()
+    }
+
+    fn execute(&mut self, id: PeerId, effect: Effect) {
+        match effect {
+            Effect::Append { ticket, records } => {
+                self.process(id).ledger.append(ticket, records);
+                self.plan_sync(id);
+            }
+            Effect::Send { peer, frame } => {
+                let is_mute = self.process(id).behaviour == Behaviour::Silent
+                    && matches!(frame, Frame::Attestation { .. } | Frame::Accepted { .. } | Frame::Declined(_));
+                if !is_mute {
+                    self.send(id, peer, frame);
+                }
+            }
+            Effect::Release(receipt) => {
+                // What a session left behind when it ended is given back as well; only twice is wrong.
+                if !self.process(id).receipts.remove(&receipt) {
+                    self.violated(format!("{id:?} gives the room of {receipt:?} back twice"));
+                }
+            }
+            Effect::FetchUpdate { domain, recipient, after, max_headers } => {
+                self.fetch_update(id, domain, recipient, after, max_headers);
+            }
+            Effect::VerifyUpdate { domain, trusted, update, origin } => {
+                let client = &self.clients[self.chain_at(domain)];
+                let result = client.verify_update(domain, &trusted, &update, self.now);
+                self.answer(id, 1, 15, Input::UpdateVerified { domain, update, origin, result });
+            }
+            Effect::ConfirmSet { domain, statement } => {
+                self.violated(format!("{id:?} asks about a set {statement:?} of {domain}, whose validators are fixed"));
+            }
+            Effect::ApplySetStatement { domain, trusted, statement } => {
+                let result = self.clients[self.chain_at(domain)].apply_set_statement(&trusted, &statement);
+                self.answer(id, 1, 5, Input::SetApplied { domain, result });
+            }
+            Effect::ReadHint { flow } => {
+                let chain = self.chain_of(flow, true);
+                let view = self.view(id, chain);
+                let answer = self.node_says(id, |world| world.chains[chain].hint(flow, view));
+                self.node_answer(id, Input::HintRead { flow, answer });
+            }
+            Effect::Observe(request) => self.observe(id, request),
+            Effect::VerifyClaim(check) => {
+                let (origin, claim) = (check.origin, check.claim.clone());
+                let result = self.verify_claim(*check);
+                self.answer(id, 1, 20, Input::ClaimVerified { origin, claim, result });
+            }
+            Effect::LoadClaim { flow, peer, first, last } => self.load_claim(id, flow, peer, first, last),
+            Effect::ReadPoint { flow, index } => {
+                let point = self.process(id).ledger.point(flow, index);
+                self.answer(id, 1, 5, Input::PointRead { flow, index, point });
+            }
+            Effect::Confirm { header, extension, .. } => self.confirm(id, &header, &extension),
+            Effect::Sign { statement, peer } => {
+                let (statement, signature) = self.sign(id, statement);
+                self.answer(id, 1, 10, Input::Signed { statement, peer, signature: Some(signature) });
+            }
+            Effect::Prepare { job, domain, call, open, replaces } => {
+                self.prepare(id, job, domain, *call, &open, replaces.as_deref());
+            }
+            Effect::Broadcast { job, intent } => {
+                if !self.is_node_away(id) {
+                    let chain = self.chain_at(intent.domain);
+                    self.plan_within(1, 60, Event::Submit(chain, intent.hash));
+                }
+                self.node_answer(id, Input::Broadcasted(job));
+            }
+            Effect::Track { job, intent } => self.track(id, job, &intent),
+            Effect::ReadAccepted { flow } => {
+                let chain = self.chain_of(flow, false);
+                let view = self.view(id, chain);
+                let answer = self.node_says(id, |world| world.chains[chain].taken(flow, view));
+                self.node_answer(id, Input::AcceptedRead { flow, answer });
+            }
+            Effect::ReadCommittee { flow } => {
+                let chain = self.chain_of(flow, false);
+                let view = self.view(id, chain);
+                let answer = self.node_says(id, |world| world.chains[chain].committee(view));
+                self.node_answer(id, Input::CommitteeRead { flow, answer });
+            }
+            Effect::Report(report) => self.hear(id, report),
+        }
+    }
+
+    fn node_says<T>(&mut self, id: PeerId, read: impl FnOnce(&Self) -> Option<T>) -> Fetched<T> {
+        if self.is_node_away(id) {
+            return Fetched::Failed;
+        }
+        read(self).map_or(Fetched::Nothing, Fetched::Some)
+    }
+
+    fn plan_sync(&mut self, id: PeerId) {
+        let process = self.process(id);
+        if !process.is_syncing {
+            process.is_syncing = true;
+            let (slow, life) = (process.weather.slow_disk, process.life);
+            self.plan_within(1, 6 + slow, Event::Sync(id, life));
+        }
+    }
+
+    /// Everything that waits reaches the disk, or the disk fails.
+    pub fn sync(&mut self, id: PeerId, life: u64) {
+        let process = self.process(id);
+        if process.life != life || process.machine.is_none() {
+            return;
+        }
+        process.is_syncing = false;
+        let answers: Vec<Input> = if process.weather.is_disk_failing {
+            let failed = process.ledger.fail().into_iter();
+            failed.map(|ticket| Input::AppendFailed { ticket, is_retryable: true }).collect()
+        } else {
+            let applied = process.ledger.sync().into_iter();
+            let answer = |(ticket, result): (_, Result<(), _>)| match result {
+                Ok(()) => Input::Durable(ticket),
+                Err(_) => Input::AppendFailed { ticket, is_retryable: false },
+            };
+            applied.map(answer).collect()
+        };
+        // One moment for all of them: the agenda keeps their order.
+        let at = self.after(1);
+        for input in answers {
+            self.agenda.plan(at, Event::Input(id, life, Box::new(input)));
+        }
+    }
+
+    fn fetch_update(&mut self, id: PeerId, domain: Domain, recipient: Recipient, after: Height, max_headers: u32) {
+        let chain = self.chain_at(domain);
+        let view = self.view(id, chain);
+        let lies = self.process(id).weather.node_lies;
+        let is_lie = self.dice.chance(lies);
+        let answer = self.node_says(id, |world| {
+            let mut update = world.chains[chain].update(after, max_headers, view)?;
+            if let (true, Some(last)) = (is_lie, update.headers.last_mut()) {
+                last.root = keccak256(b"a root that nobody sealed");
+            }
+            Some((to_opaque(MODEL_ADAPTER, &update), UpdateOrigin::Node("node".to_owned())))
+        });
+        self.node_answer(id, Input::UpdateFetched { domain, recipient, after, answer });
+    }
+
+    fn observe(&mut self, id: PeerId, request: ObserveRequest) {
+        let ObserveRequest { flow, base, oldest, newest, .. } = request;
+        let chain = self.chain_of(flow, true);
+        let view = self.view(id, chain);
+        let answer = self.node_says(id, |world| {
+            let chain = &world.chains[chain];
+            let proof = chain.prove(flow, base.index, oldest.0, newest.0.min(view));
+            let Some((height, proved, proof)) = proof else {
+                let is_ahead = chain.prove(flow, base.index, newest.0 + 1, view).is_some();
+                let has_more = chain.hint(flow, view).is_some_and(|hint| hint.index > base.index);
+                let needs = chain.kind == ChainKind::Checkpoint && has_more && !is_ahead;
+                return needs.then_some(Observation::NeedsCheckpoint);
+            };
+            let cut = Cut { max_entries: request.max_entries, max_bytes: request.max_bytes, max_gas: request.max_gas };
+            let mut hints = chain.entries(flow, base.index, proved.index);
+            // Events of reverted calls look the same.
+            if let Some(Entry::Message(message)) = hints.first().cloned() {
+                hints.insert(0, Entry::Message(cityrelay_core::message::Message { gas_limit: 1, ..message }));
+            }
+            let (entries, tail) = assemble(flow, base, proved, hints, cut).unwrap();
+            let proof = to_opaque(MODEL_ADAPTER, &proof);
+            Some(Observation::Claim(Claim { flow, first: base.index.next(), entries, tail, height, proof }))
+        });
+        self.node_answer(id, Input::Observed { flow, answer });
+    }
+
+    /// What the verifier pool does with a claim.
+    fn verify_claim(&self, check: ClaimCheck) -> Result<(VerifiedExtension, Vec<VerifiedEvidence>), ClaimRefusal> {
+        let ClaimCheck { lane, base, header, claim, evidence, .. } = check;
+        let flow = claim.flow;
+        let client = &self.clients[self.chain_at(lane.origin(flow.direction).domain)];
+        let extension = client.verify_extension(&header, &lane, base, claim)?;
+        let mut verified = Vec::new();
+        if let Some((committee, evidence)) = evidence {
+            for evidence in evidence {
+                let found = extension.points().iter().find(|point| point.index == evidence.point.index);
+                let point = found.copied().unwrap_or(extension.tip());
+                verified.push(verify_evidence(&lane, flow, &committee, point, evidence)?);
+            }
+            if verified.last().is_none_or(|last| last.evidence().point != extension.tip()) {
+                let expected = usize::try_from(committee.threshold()).unwrap();
+                return Err(ClaimRefusal::Evidence(EvidenceError::Threshold { expected, got: 0 }));
+            }
+        }
+        Ok((extension, verified))
+    }
+
+    fn load_claim(&mut self, id: PeerId, flow: Flow, peer: PeerId, first: Index, last: Index) {
+        let limit = if self.plan.claim_limit == 0 { MAX_CLAIM_ENTRIES } else { self.plan.claim_limit };
+        let mut entries = self.process(id).ledger.entries(flow, first, last);
+        let rest = entries.split_off(limit.min(entries.len()));
+        let entries = entries.iter().map(Entry::without_payload).collect();
+        let tail = rest.iter().map(|entry| entry.link(flow)).collect();
+        self.answer(id, 1, 10, Input::ClaimLoaded { flow, peer, entries, tail });
+    }
+
+    fn confirm(&mut self, id: PeerId, header: &VerifiedHeader, extension: &VerifiedExtension) {
+        let flow = extension.flow();
+        let number = self.chain_of(flow, true);
+        let view = self.view(id, number);
+        let is_away = self.is_node_away(id);
+        let chain = &self.chains[number];
+        let agrees = if is_away || view < header.height().0 {
+            None
+        } else {
+            let held = chain
+                .gateway
+                .own_points(flow)
+                .and_then(|points| points.get(usize::try_from(extension.tip().index.0).unwrap()).copied());
+            Some(chain.header_hash(header.height()) == Some(header.hash()) && held == Some(extension.tip()))
+        };
+        self.node_answer(id, Input::Confirmed { flow, agrees });
+    }
+
+    /// Signs as the attester's behaviour has it; gives what it says it signed.
+    fn sign(&mut self, id: PeerId, statement: Statement) -> (Statement, SignatureBytes) {
+        let key = self.process(id).key.clone();
+        match self.process(id).behaviour {
+            Behaviour::Honest | Behaviour::Silent => (statement, sign(&key, statement.digest())),
+            Behaviour::Rubbish => (statement, SignatureBytes([3; 65])),
+            Behaviour::Equivocating => {
+                let head = keccak256(b"another head");
+                let other = Statement { point: ChainPoint { head, ..statement.point }, ..statement };
+                (other, sign(&key, other.digest()))
+            }
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        id: PeerId,
+        job: JobId,
+        domain: Domain,
+        call: GatewayCall,
+        open: &[IntentRecord],
+        replaces: Option<&IntentRecord>,
+    ) {
+        let (chain, now) = (self.chain_at(domain), self.now);
+        let account = self.process(id).account;
+        let view = self.view(id, chain);
+        let answer = if self.is_node_away(id) {
+            Prepared::Failed
+        } else if self.chains[chain].is_too_large(&call) {
+            self.count("calls too large");
+            Prepared::TooLarge
+        } else if let Err(revert) = self.chains[chain].try_call(account, &call, now) {
+            self.trace(|| format!("{id:?} would revert: {revert}"));
+            self.count("calls that would revert");
+            Prepared::Reverts
+        } else {
+            let open: Vec<Hash32> = open.iter().map(|intent| intent.hash).collect();
+            let hash = self.chains[chain].sign(account, call, &open, replaces.map(|intent| intent.hash), view);
+            let bytes = Opaque { adapter: MODEL_ADAPTER.to_owned(), version: 1, bytes: hash.0.to_vec() };
+            Prepared::Ready { hash, bytes }
+        };
+        self.node_answer(id, Input::Prepared { job, answer });
+    }
+
+    fn track(&mut self, id: PeerId, job: JobId, intent: &IntentRecord) {
+        let chain = self.chain_at(intent.domain);
+        let view = self.view(id, chain);
+        let fate = if self.is_node_away(id) {
+            TransactionFate::Pending
+        } else {
+            match self.chains[chain].seen(intent.hash, view) {
+                Seen::Waiting => TransactionFate::Pending,
+                Seen::Forgotten => TransactionFate::Dropped,
+                Seen::Dead => TransactionFate::Ended(IntentEnd::Dead),
+                Seen::Mined(height, true) => TransactionFate::Ended(IntentEnd::Succeeded { height, gas_used: 1 }),
+                Seen::Mined(height, false) => TransactionFate::Ended(IntentEnd::Reverted { height, gas_used: 1 }),
+            }
+        };
+        self.node_answer(id, Input::Tracked { job, fate });
+    }
+
+    /// Whether a process is a relay.
+    pub fn is_relay(&mut self, id: PeerId) -> bool {
+        self.process(id).role == Role::Relay
+    }
+}
+
+/// Whether a claim's origin is our own observer.
+#[must_use]
+pub fn is_own(origin: ClaimOrigin) -> bool {
+    origin == ClaimOrigin::Observer
+}

@@ -1,0 +1,413 @@
+//! A stand-in for the gateway and committee contracts: the same rules, written down a second time from their text.
+//!
+//! It checks evidence by itself and never calls the relay's own verification, so that a mistake there shows here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cityrelay_core::attestation::{Committee, Statement, rotation_digest};
+use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::gateway_call::{Evidence, GatewayCall};
+use cityrelay_core::hash::{Hash32, hash_words, keccak256};
+use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Index, LaneId, MessageId, UnixMillis};
+use cityrelay_core::lane::{Direction, Flow, GatewayAt, LaneIdentity};
+use cityrelay_core::message::{Message, Payload};
+use cityrelay_core::outcome::{Outcome, Status};
+use cityrelay_core::tag;
+
+/// Every how many messages an outbox head is kept, as in the contract.
+const ANCHOR_INTERVAL: u64 = 64;
+
+/// First payload byte of a message whose receiver always fails.
+pub const FAILING_PAYLOAD: u8 = 0xff;
+
+/// Why a call reverted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Revert {
+    /// The lane has no such role here.
+    #[error("the lane is not in this role here")]
+    LaneIsNot,
+    /// The call is for another gateway or verifier.
+    #[error("wrong contract")]
+    WrongContract,
+    /// Entries do not follow what is held.
+    #[error("gap: the next index is {next}, got {first}")]
+    Gap {
+        /// Index that must come next.
+        next: u64,
+        /// First index of the call.
+        first: u64,
+    },
+    /// No entries.
+    #[error("empty batch")]
+    BatchEmpty,
+    /// The recomputed head is not the attested one.
+    #[error("head mismatch at {index}")]
+    HeadMismatch {
+        /// Index of the head.
+        index: u64,
+    },
+    /// The committee does not vouch for the head.
+    #[error("not vouched: {0}")]
+    NotVouched(&'static str),
+    /// A payload is given by its hash and the message has not expired.
+    #[error("message {0} has not expired")]
+    NotExpired(u64),
+    /// The gateway keeps no outbox head there.
+    #[error("no outbox head at {0}")]
+    NoOutboxHeadAt(u64),
+    /// The settled messages are not the ones that were sent.
+    #[error("never sent up to {0}")]
+    NeverSent(u64),
+    /// A deadline lies in the past.
+    #[error("deadline passed")]
+    DeadlinePassed,
+    /// Not a call of the model.
+    #[error("unknown call")]
+    UnknownCall,
+}
+
+/// A lane where it begins.
+#[derive(Clone, Debug)]
+pub struct SourceLane {
+    identity: LaneIdentity,
+    /// Everything sent, in order.
+    pub messages: Vec<Message>,
+    /// Outbox chain: the point after each message.
+    pub points: Vec<ChainPoint>,
+    /// Every settled outcome, in order.
+    pub settled: Vec<Outcome>,
+    /// The inbox chain as settled: the point after each outcome.
+    pub settled_points: Vec<ChainPoint>,
+    settled_outbox_head: Hash32,
+    anchors: BTreeMap<u64, Hash32>,
+}
+
+/// A lane where it ends.
+#[derive(Clone, Debug)]
+pub struct DestinationLane {
+    identity: LaneIdentity,
+    /// The outbox chain as accepted: the point after each message.
+    pub accepted_points: Vec<ChainPoint>,
+    /// Every outcome, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Inbox chain: the point after each outcome.
+    pub points: Vec<ChainPoint>,
+}
+
+/// One gateway with its committee.
+#[derive(Clone, Debug)]
+pub struct ModelGateway {
+    /// Where it stands.
+    pub at: GatewayAt,
+    /// Address of the committee.
+    pub verifier: Address,
+    /// The attester set in force.
+    pub committee: Committee,
+    /// Lanes that begin here.
+    pub sources: BTreeMap<LaneId, SourceLane>,
+    /// Lanes that end here.
+    pub destinations: BTreeMap<LaneId, DestinationLane>,
+    /// Heads of other chains that were taken in, to be compared with those chains.
+    pub taken: Vec<(Flow, ChainPoint)>,
+}
+
+impl ModelGateway {
+    /// A gateway without lanes.
+    #[must_use]
+    pub fn new(at: GatewayAt, verifier: Address, committee: Committee) -> Self {
+        let (sources, destinations, taken) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { at, verifier, committee, sources, destinations, taken }
+    }
+
+    /// Opens a lane on its side of it.
+    pub fn open_lane(&mut self, identity: LaneIdentity) {
+        let lane = identity.id();
+        let outbox = ChainPoint::start(Flow { lane, direction: Direction::Outbox });
+        let inbox = ChainPoint::start(Flow { lane, direction: Direction::Inbox });
+        if identity.source_domain == self.at.domain {
+            let lane_here = SourceLane {
+                identity,
+                messages: Vec::new(),
+                points: vec![outbox],
+                settled: Vec::new(),
+                settled_points: vec![inbox],
+                settled_outbox_head: outbox.head,
+                anchors: BTreeMap::new(),
+            };
+            self.sources.insert(lane, lane_here);
+        } else {
+            let (accepted_points, points) = (vec![outbox], vec![inbox]);
+            let lane_here = DestinationLane { identity, accepted_points, outcomes: Vec::new(), points };
+            self.destinations.insert(lane, lane_here);
+        }
+    }
+
+    /// The points of a chain that lives here, from index 0 on.
+    #[must_use]
+    pub fn own_points(&self, flow: Flow) -> Option<&[ChainPoint]> {
+        match flow.direction {
+            Direction::Outbox => self.sources.get(&flow.lane).map(|lane| lane.points.as_slice()),
+            Direction::Inbox => self.destinations.get(&flow.lane).map(|lane| lane.points.as_slice()),
+        }
+    }
+
+    /// The points of a chain that is taken in here, from index 0 on.
+    #[must_use]
+    pub fn taken_points(&self, flow: Flow) -> Option<&[ChainPoint]> {
+        match flow.direction {
+            Direction::Outbox => self.destinations.get(&flow.lane).map(|lane| lane.accepted_points.as_slice()),
+            Direction::Inbox => self.sources.get(&flow.lane).map(|lane| lane.settled_points.as_slice()),
+        }
+    }
+
+    /// Every chain that lives here.
+    #[must_use]
+    pub fn own_flows(&self) -> Vec<Flow> {
+        let outbox = self.sources.keys().map(|lane| Flow { lane: *lane, direction: Direction::Outbox });
+        let inbox = self.destinations.keys().map(|lane| Flow { lane: *lane, direction: Direction::Inbox });
+        outbox.chain(inbox).collect()
+    }
+
+    /// Executes a call of `sender` in a block of time `now`; nothing changes when it reverts.
+    ///
+    /// # Errors
+    /// A [`Revert`] as the contract would have it.
+    pub fn execute(&mut self, sender: Address, call: &GatewayCall, now: UnixMillis) -> Result<(), Revert> {
+        match call {
+            GatewayCall::Send { gateway, lane, receiver, deadline, gas_limit, payload } => {
+                self.require_here(*gateway)?;
+                let lane = self.sources.get_mut(lane).ok_or(Revert::LaneIsNot)?;
+                lane.send(sender, *receiver, *deadline, *gas_limit, payload.clone(), now)
+            }
+            GatewayCall::Checkpoint { gateway, flow } => {
+                self.require_here(*gateway)?;
+                self.own_points(*flow).map(|_| ()).ok_or(Revert::LaneIsNot)
+            }
+            GatewayCall::Deliver { gateway, lane, messages, tail, evidence } => {
+                self.require_here(*gateway)?;
+                self.deliver(*lane, messages, tail, evidence, now)
+            }
+            GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, tail_ids, evidence } => {
+                self.require_here(*gateway)?;
+                self.settle(*lane, settlements, tail_outcomes, tail_ids, evidence)
+            }
+            GatewayCall::Rotate { verifier, members, threshold, old, new } => {
+                if *verifier != self.verifier {
+                    return Err(Revert::WrongContract);
+                }
+                self.rotate(members, *threshold, old, new)
+            }
+            _ => Err(Revert::UnknownCall),
+        }
+    }
+
+    fn require_here(&self, gateway: Address) -> Result<(), Revert> {
+        if gateway == self.at.gateway { Ok(()) } else { Err(Revert::WrongContract) }
+    }
+
+    fn deliver(
+        &mut self,
+        id: LaneId,
+        messages: &[Message],
+        tail: &[MessageId],
+        evidence: &Evidence,
+        now: UnixMillis,
+    ) -> Result<(), Revert> {
+        let lane = self.destinations.get(&id).ok_or(Revert::LaneIsNot)?;
+        let mut accepted = lane.accepted_points.last().copied().unwrap();
+        let first = messages.first().ok_or(Revert::BatchEmpty)?.index.0;
+        let next = accepted.index.0 + 1;
+        if first == 0 || first > next {
+            return Err(Revert::Gap { next, first });
+        }
+        let skipped = usize::try_from(next - first).unwrap();
+        if skipped >= messages.len() {
+            return Ok(());
+        }
+        let mut inbox = lane.points.last().copied().unwrap();
+        let (mut accepted_points, mut points, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, message) in messages.iter().enumerate().skip(skipped) {
+            // The contract takes no index: the position in the batch is the index.
+            let index = Index(first + position as u64);
+            let is_expired = now > message.deadline;
+            if matches!(message.payload, Payload::Hash(_)) && !is_expired {
+                return Err(Revert::NotExpired(index.0));
+            }
+            let message_id = Message { index, ..message.clone() }.id(id);
+            accepted = next_outbox(accepted, message_id.0);
+            accepted_points.push(accepted);
+            let outcome = outcome_of(index, message_id, message, is_expired);
+            inbox = next_inbox(inbox, outcome.hash(id));
+            points.push(inbox);
+            outcomes.push(outcome);
+        }
+        let attested = tail.iter().fold(accepted, |point, link| next_outbox(point, link.0));
+        self.require_vouched(&lane.identity, Direction::Outbox, attested, evidence)?;
+        self.taken.push((Flow { lane: id, direction: Direction::Outbox }, attested));
+        let lane = self.destinations.get_mut(&id).ok_or(Revert::LaneIsNot)?;
+        lane.accepted_points.extend(accepted_points);
+        lane.points.extend(points);
+        lane.outcomes.extend(outcomes);
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        id: LaneId,
+        settlements: &[(Message, Outcome)],
+        tail_outcomes: &[Hash32],
+        tail_ids: &[MessageId],
+        evidence: &Evidence,
+    ) -> Result<(), Revert> {
+        let lane = self.sources.get(&id).ok_or(Revert::LaneIsNot)?;
+        let mut inbox = lane.settled_points.last().copied().unwrap();
+        let first = settlements.first().ok_or(Revert::BatchEmpty)?.1.index.0;
+        let next = inbox.index.0 + 1;
+        if first == 0 || first > next {
+            return Err(Revert::Gap { next, first });
+        }
+        let skipped = usize::try_from(next - first).unwrap();
+        if skipped >= settlements.len() {
+            return Ok(());
+        }
+        let mut outbox = ChainPoint { index: inbox.index, head: lane.settled_outbox_head };
+        let (mut settled, mut settled_points) = (Vec::new(), Vec::new());
+        for (position, (message, outcome)) in settlements.iter().enumerate().skip(skipped) {
+            let index = Index(first + position as u64);
+            let message_id = Message { index, ..message.clone() }.id(id);
+            let outcome = Outcome { index, message: message_id, ..*outcome };
+            outbox = next_outbox(outbox, message_id.0);
+            inbox = next_inbox(inbox, outcome.hash(id));
+            settled.push(outcome);
+            settled_points.push(inbox);
+        }
+        lane.require_sent(outbox, tail_ids)?;
+        let attested = tail_outcomes.iter().fold(inbox, |point, link| next_inbox(point, *link));
+        self.require_vouched(&lane.identity, Direction::Inbox, attested, evidence)?;
+        self.taken.push((Flow { lane: id, direction: Direction::Inbox }, attested));
+        let lane = self.sources.get_mut(&id).ok_or(Revert::LaneIsNot)?;
+        lane.settled_outbox_head = outbox.head;
+        lane.settled.extend(settled);
+        lane.settled_points.extend(settled_points);
+        Ok(())
+    }
+
+    /// The attested head is `point`, and the committee's members vouch for it to this gateway.
+    fn require_vouched(
+        &self,
+        identity: &LaneIdentity,
+        direction: Direction,
+        point: ChainPoint,
+        evidence: &Evidence,
+    ) -> Result<(), Revert> {
+        if evidence.point != point {
+            return Err(Revert::HeadMismatch { index: point.index.0 });
+        }
+        if evidence.epoch != self.committee.epoch() {
+            return Err(Revert::NotVouched("epoch"));
+        }
+        let flow = Flow { lane: identity.id(), direction };
+        let digest = Statement { flow, point, epoch: evidence.epoch, verifying: self.at }.digest();
+        self.require_quorum(digest, &evidence.signatures)
+    }
+
+    fn require_quorum(
+        &self,
+        digest: Hash32,
+        signatures: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
+    ) -> Result<(), Revert> {
+        let signers: BTreeSet<AttesterId> =
+            signatures.values().filter_map(|signature| signature.signer(digest).ok()).collect();
+        if signers.len() != signatures.len() || !signers.is_subset(self.committee.members()) {
+            return Err(Revert::NotVouched("signer"));
+        }
+        if signers.len() < usize::try_from(self.committee.threshold()).unwrap() {
+            return Err(Revert::NotVouched("threshold"));
+        }
+        Ok(())
+    }
+
+    fn rotate(
+        &mut self,
+        members: &[AttesterId],
+        threshold: u32,
+        old: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
+        new: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
+    ) -> Result<(), Revert> {
+        let epoch = Epoch(self.committee.epoch().0 + 1);
+        let set: BTreeSet<AttesterId> = members.iter().copied().collect();
+        let digest = rotation_digest(self.verifier, self.at.domain, epoch, &set, threshold);
+        self.require_quorum(digest, old)?;
+        let countersigned: BTreeSet<AttesterId> =
+            new.values().filter_map(|signature| signature.signer(digest).ok()).collect();
+        if countersigned != set {
+            return Err(Revert::NotVouched("new member missing"));
+        }
+        self.committee = Committee::new(epoch, members, threshold).map_err(|_| Revert::NotVouched("set"))?;
+        Ok(())
+    }
+}
+
+impl SourceLane {
+    fn send(
+        &mut self,
+        sender: Address,
+        receiver: Address,
+        deadline: UnixMillis,
+        gas_limit: u64,
+        payload: Vec<u8>,
+        now: UnixMillis,
+    ) -> Result<(), Revert> {
+        if deadline <= now {
+            return Err(Revert::DeadlinePassed);
+        }
+        let last = self.points.last().copied().unwrap();
+        let index = last.index.next();
+        let message = Message { index, sender, receiver, deadline, gas_limit, payload: Payload::Bytes(payload) };
+        let point = next_outbox(last, message.id(self.identity.id()).0);
+        if index.0 % ANCHOR_INTERVAL == 0 {
+            self.anchors.insert(index.0, point.head);
+        }
+        self.points.push(point);
+        self.messages.push(message);
+        Ok(())
+    }
+
+    /// The settled ids and `tail_ids` lead to an outbox head that is kept here.
+    fn require_sent(&self, settled: ChainPoint, tail_ids: &[MessageId]) -> Result<(), Revert> {
+        let end = tail_ids.iter().fold(settled, |point, id| next_outbox(point, id.0));
+        let last = self.points.last().copied().unwrap();
+        let kept = if end.index == last.index { Some(last.head) } else { self.anchors.get(&end.index.0).copied() };
+        match kept {
+            None => Err(Revert::NoOutboxHeadAt(end.index.0)),
+            Some(head) if head != end.head => Err(Revert::NeverSent(end.index.0)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// The next head of an outbox chain, from the text of the protocol.
+fn next_outbox(point: ChainPoint, id: Hash32) -> ChainPoint {
+    ChainPoint { index: Index(point.index.0 + 1), head: hash_words(&[tag::outbox(), point.head, id]) }
+}
+
+/// The next head of an inbox chain, from the text of the protocol.
+fn next_inbox(point: ChainPoint, outcome: Hash32) -> ChainPoint {
+    ChainPoint { index: Index(point.index.0 + 1), head: hash_words(&[tag::inbox(), point.head, outcome]) }
+}
+
+fn outcome_of(index: Index, id: MessageId, message: &Message, is_expired: bool) -> Outcome {
+    let fails = matches!(&message.payload, Payload::Bytes(bytes) if bytes.first() == Some(&FAILING_PAYLOAD));
+    let (status, result_hash) = match (is_expired, fails) {
+        (true, _) => (Status::Expired, keccak256(b"")),
+        (false, true) => (Status::Failed, keccak256(b"the receiver reverted")),
+        (false, false) => (Status::Executed, keccak256(b"received")),
+    };
+    Outcome { index, message: id, status, result_hash }
+}
+
+/// A domain for a stand-in chain.
+#[must_use]
+pub fn model_domain(name: &str, genesis: Hash32) -> Domain {
+    Domain::derive(name, genesis)
+}

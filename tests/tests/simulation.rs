@@ -1,0 +1,49 @@
+//! Seeded runs of the whole system. `tests/run --seeds N --from S` picks the seeds.
+
+use std::collections::BTreeMap;
+
+use cityrelay_tests::simulation::{run, run_without_faults};
+
+/// Seeds of an ordinary test run: about two minutes on one core.
+const DEFAULT_SEEDS: u64 = 200;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+#[test]
+fn simulation() {
+    let (seeds, from) = (number("CITYRELAY_SEEDS", DEFAULT_SEEDS), number("CITYRELAY_FROM", 1));
+    let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let (mut passed, mut failed) = (0_u64, 0_u64);
+    for seed in from..from + seeds {
+        match run(seed) {
+            Ok(run) => {
+                passed += 1;
+                run.tally.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
+            }
+            Err(failure) => {
+                failed += 1;
+                eprintln!("{failure}");
+            }
+        }
+    }
+    for (what, count) in &tally {
+        println!("{count:>10} {what}");
+    }
+    println!("{passed} passed, {failed} failed");
+    assert_eq!(failed, 0, "the lines above replay each failing seed");
+}
+
+#[test]
+fn without_faults_everything_is_done_soon() {
+    for seed in 1..=5 {
+        let run = run_without_faults(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(run.millis < 75_000, "seed {seed} took {} ms", run.millis);
+    }
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    assert_eq!(run(7), run(7));
+}
