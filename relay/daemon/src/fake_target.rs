@@ -35,12 +35,7 @@ impl Target for FakeTarget {
         Address::from_20([7; 20])
     }
 
-    async fn prepare(
-        &self,
-        call: &GatewayCall,
-        _: &[Intent],
-        _: Option<&Intent>,
-    ) -> Result<Intent, TargetError> {
+    async fn prepare(&self, call: &GatewayCall, _: &[Intent], _: Option<&Intent>) -> Result<Intent, TargetError> {
         let mut calls = self.calls.lock().unwrap();
         calls.push(call.clone());
         let hash = Hash32::from_u64(calls.len() as u64);

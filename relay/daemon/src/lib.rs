@@ -1,6 +1,11 @@
 //! The cityrelay daemon: configuration, command line, control socket, observability, and the event loop between them.
 
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod keys;
+pub mod observability;
 pub mod replay;
 
 #[cfg(test)]

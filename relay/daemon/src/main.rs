@@ -1,3 +1,7 @@
 //! The cityrelay daemon and its command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cityrelay::cli::main()
+}

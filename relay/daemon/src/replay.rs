@@ -11,7 +11,7 @@ use cityrelay_api::Chain;
 use cityrelay_api::recording::RecordedStep;
 use cityrelay_core::ids::{Domain, Height};
 use cityrelay_core::light_client::{HoldReason, Refusal};
-use cityrelay_core::verify::{VerifiedHeader, VerifiedUpdate};
+use cityrelay_core::verify::VerifiedUpdate;
 use serde_json::Value;
 
 /// What became of one recorded height.
@@ -98,7 +98,9 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value) -> Replay {
         };
         let (next, headers, set_changes, reason) = match verdict {
             VerifiedUpdate::Advanced { state, headers, set_changes } => (state, headers, set_changes, None),
-            VerifiedUpdate::HeldBack { state, headers, set_changes, reason } => (state, headers, set_changes, Some(reason)),
+            VerifiedUpdate::HeldBack { state, headers, set_changes, reason } => {
+                (state, headers, set_changes, Some(reason))
+            }
             VerifiedUpdate::Refused(refusal) => {
                 fates.insert(height, Fate::Refused(refusal));
                 out.unseen = total - at - 1;
@@ -128,10 +130,4 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value) -> Replay {
     }
     out.heights = fates.into_iter().collect();
     out
-}
-
-/// What a verified header is called in the list: its hash.
-#[must_use]
-pub fn shown_hash(header: &VerifiedHeader) -> String {
-    header.hash().to_string()
 }

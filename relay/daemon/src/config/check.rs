@@ -229,7 +229,10 @@ fn chain_section(reader: &Reader<'_>, adapters: Adapters<'_>, name: &str, rule: 
         return None;
     }
     let Some(Value::Object(section)) = reader.value(&path) else {
-        reader.fault(&path, format!("expected a table ([{path}]), got {}", reader.value(&path).map_or_else(String::new, shown)));
+        reader.fault(
+            &path,
+            format!("expected a table ([{path}]), got {}", reader.value(&path).map_or_else(String::new, shown)),
+        );
         return None;
     };
     let domain: Option<Domain> = match rule {
@@ -239,8 +242,7 @@ fn chain_section(reader: &Reader<'_>, adapters: Adapters<'_>, name: &str, rule: 
     let gateway = reader.optional(&format!("{path}.gateway"));
     let verifier = reader.optional(&format!("{path}.verifier"));
     let hour = Duration::from_secs(3600);
-    let poll_interval =
-        reader.within(&format!("{path}.poll_interval"), Duration::from_millis(20), hour, "20ms to 1h");
+    let poll_interval = reader.within(&format!("{path}.poll_interval"), Duration::from_millis(20), hour, "20ms to 1h");
     let adapter_name: String = reader.required(&format!("{path}.adapter"))?;
     let Some(adapter) = adapters.iter().find(|adapter| adapter.name() == adapter_name) else {
         let known: Vec<&str> = adapters.iter().map(|adapter| adapter.name()).collect();
@@ -259,7 +261,10 @@ fn chain_section(reader: &Reader<'_>, adapters: Adapters<'_>, name: &str, rule: 
         Ok(chain) => {
             let derived = || {
                 let anchor = chain.client().trusted_hash(&chain.anchor());
-                anchor.map(|hash| Domain::derive(name, hash)).map_err(|refusal| reader.fault(&path, refusal.to_string())).ok()
+                anchor
+                    .map(|hash| Domain::derive(name, hash))
+                    .map_err(|refusal| reader.fault(&path, refusal.to_string()))
+                    .ok()
             };
             let domain = match rule {
                 DomainRule::Required => domain?,
@@ -313,7 +318,8 @@ fn lanes(
                 reader.fault(&path, format!("is the same lane as lanes[{at}]"));
             }
             if role == Some(Role::Relay) && !has_account(chains, &lane) {
-                let problem = "this relay has no account on either chain of the lane: set `account` in one of their sections";
+                let problem =
+                    "this relay has no account on either chain of the lane: set `account` in one of their sections";
                 reader.fault(&path, problem);
             }
             lanes.push(lane);
@@ -366,7 +372,8 @@ fn lane(
     let salt: Option<Hash32> = reader.required(&format!("{path}.salt"));
     let source: Option<String> = reader.required(&format!("{path}.source"));
     let destination: Option<String> = reader.required(&format!("{path}.destination"));
-    let source_end = source.as_deref().and_then(|name| lane_end(reader, &format!("{path}.source"), name, names, chains));
+    let source_end =
+        source.as_deref().and_then(|name| lane_end(reader, &format!("{path}.source"), name, names, chains));
     let destination_end =
         destination.as_deref().and_then(|name| lane_end(reader, &format!("{path}.destination"), name, names, chains));
     if source.is_some() && source == destination {
@@ -466,7 +473,8 @@ fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Op
                 if !lanes.iter().any(|lane| lane.identity.channel == *channel) {
                     let mut known: Vec<&str> = lanes.iter().map(|lane| lane.identity.channel.as_str()).collect();
                     known.dedup();
-                    reader.fault(&format!("attester.channels[{at}]"), unknown_name("lane with channel", channel, &known));
+                    reader
+                        .fault(&format!("attester.channels[{at}]"), unknown_name("lane with channel", channel, &known));
                 }
             }
             lanes.iter().filter(|lane| channels.contains(&lane.identity.channel)).map(|lane| lane.id).collect()

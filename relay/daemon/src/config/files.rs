@@ -61,7 +61,11 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Faults> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && path.is_file())
         .collect();
     paths.sort();
-    if paths.is_empty() { Err(whole("expected a folder with *.toml files, found none in it".to_owned())) } else { Ok(paths) }
+    if paths.is_empty() {
+        Err(whole("expected a folder with *.toml files, found none in it".to_owned()))
+    } else {
+        Ok(paths)
+    }
 }
 
 fn read_one(path: &Path) -> Result<Located, Fault> {

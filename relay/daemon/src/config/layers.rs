@@ -123,9 +123,7 @@ fn put(tree: &mut Located, parts: &[String], value: Value, origin: &Origin, faul
 
 fn located(value: Value, origin: &Origin) -> Located {
     let node = match value {
-        Value::Object(map) => {
-            Node::Table(map.into_iter().map(|(key, value)| (key, located(value, origin))).collect())
-        }
+        Value::Object(map) => Node::Table(map.into_iter().map(|(key, value)| (key, located(value, origin))).collect()),
         Value::Array(list) => Node::List(list.into_iter().map(|value| located(value, origin)).collect()),
         plain => Node::Plain(plain),
     };

@@ -34,7 +34,8 @@ impl<'a> Reader<'a> {
 
     /// The value at a dotted path.
     pub(super) fn value(&self, path: &str) -> Option<&'a Value> {
-        let pointer: String = path.chars().filter(|c| *c != ']').map(|c| if c == '.' || c == '[' { '/' } else { c }).collect();
+        let pointer: String =
+            path.chars().filter(|c| *c != ']').map(|c| if c == '.' || c == '[' { '/' } else { c }).collect();
         self.layers.tree.pointer(&format!("/{pointer}"))
     }
 

@@ -86,7 +86,9 @@ impl Located {
     #[must_use]
     pub fn to_json(&self) -> Value {
         match &self.node {
-            Node::Table(table) => Value::Object(table.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
+            Node::Table(table) => {
+                Value::Object(table.iter().map(|(key, value)| (key.clone(), value.to_json())).collect())
+            }
             Node::List(list) => Value::Array(list.iter().map(Self::to_json).collect()),
             Node::Plain(value) => value.clone(),
         }
@@ -107,7 +109,9 @@ impl Located {
                 table.iter().for_each(|(key, value)| value.collect_origins(&child_path(path, key), origins));
             }
             Node::List(list) => {
-                list.iter().enumerate().for_each(|(at, value)| value.collect_origins(&format!("{path}[{at}]"), origins));
+                list.iter()
+                    .enumerate()
+                    .for_each(|(at, value)| value.collect_origins(&format!("{path}[{at}]"), origins));
             }
             Node::Plain(_) => {}
         }

@@ -1,0 +1,71 @@
+//! The command line: what can be asked, and what is printed.
+
+mod anchor;
+pub mod answer;
+mod arguments;
+mod chain;
+mod config_commands;
+mod control_commands;
+mod keys;
+mod setup;
+mod transaction;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
+
+use self::answer::{Answer, Exit, Failure};
+use self::arguments::{
+    AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, GatewayCommand, KeysCommand, LaneCommand,
+};
+use crate::config::Sources;
+
+/// Reads the command line, runs the command, prints what came of it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let wants_json = arguments.json;
+    let name = arguments.command.name();
+    let outcome = run(arguments);
+    answer::print(name, wants_json, outcome)
+}
+
+fn run(arguments: Arguments) -> Result<Answer, Failure> {
+    let sources = Sources {
+        path: arguments.config,
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        overrides: arguments.set,
+    };
+    match arguments.command {
+        Command::Config(ConfigCommand::Check) => config_commands::check(&sources),
+        Command::Config(ConfigCommand::Reference) => Ok(config_commands::reference()),
+        Command::Chain(ChainCommand::Replay(arguments)) => chain::replay(&sources, &arguments),
+        Command::Chain(ChainCommand::Record(arguments)) => wait_for(chain::record(&sources, &arguments)),
+        Command::Anchor(AnchorCommand::Verify(arguments)) => wait_for(anchor::verify(&sources, &arguments)),
+        Command::Keys(KeysCommand::New(arguments)) => keys::new(&arguments),
+        Command::Keys(KeysCommand::Show(arguments)) => keys::show(&arguments.file),
+        Command::Gateway(GatewayCommand::Deploy(arguments)) => wait_for(setup::deploy(&sources, &arguments)),
+        Command::Lane(LaneCommand::Salt) => setup::salt(),
+        Command::Lane(LaneCommand::Open(arguments)) => wait_for(setup::open(&sources, &arguments)),
+        Command::Status => wait_for(control_commands::status(&sources)),
+        Command::Why(arguments) => wait_for(control_commands::why(&sources, &arguments)),
+        Command::Send(arguments) => wait_for(control_commands::send(&sources, &arguments)),
+        Command::Completions(arguments) => {
+            let mut script = Vec::new();
+            clap_complete::generate(arguments.shell, &mut Arguments::command(), "cityrelay", &mut script);
+            let text = String::from_utf8_lossy(&script).trim_end().to_owned();
+            Ok(Answer { data: json!({"script": text}), text })
+        }
+    }
+}
+
+fn wait_for(command: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("the I/O runtime can't be started: {error}")))?;
+    runtime.block_on(command)
+}

@@ -1,0 +1,319 @@
+//! Commands and flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, AttesterId};
+
+/// Carries messages between city chains.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cityrelay", version, about, propagate_version = true)]
+pub(super) struct Arguments {
+    /// Configuration: a TOML file, or a folder whose *.toml files are joined [default: /etc/cityrelay]
+    #[arg(long, global = true, env = "CITYRELAY_CONFIG", value_name = "FILE|DIR")]
+    pub(super) config: Option<PathBuf>,
+    /// Set one configuration key, such as --set log.format=json; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Print one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check or explain the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Record a chain, or verify a recording without a network
+    #[command(subcommand)]
+    Chain(ChainCommand),
+    /// Trust anchors
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
+    /// Make or show keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Gateway contracts
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// Lanes
+    #[command(subcommand)]
+    Lane(LaneCommand),
+    /// Ask the running daemon where everything stands
+    Status,
+    /// Ask the running daemon what a message waits for
+    Why(WhyArguments),
+    /// Let the running daemon send a message with its own account
+    Send(SendArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionArguments),
+}
+
+impl Command {
+    /// The command's name in the JSON envelope.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Config(ConfigCommand::Check) => "config check",
+            Self::Config(ConfigCommand::Reference) => "config reference",
+            Self::Chain(ChainCommand::Replay(_)) => "chain replay",
+            Self::Chain(ChainCommand::Record(_)) => "chain record",
+            Self::Anchor(AnchorCommand::Verify(_)) => "anchor verify",
+            Self::Keys(KeysCommand::New(_)) => "keys new",
+            Self::Keys(KeysCommand::Show(_)) => "keys show",
+            Self::Gateway(GatewayCommand::Deploy(_)) => "gateway deploy",
+            Self::Lane(LaneCommand::Salt) => "lane salt",
+            Self::Lane(LaneCommand::Open(_)) => "lane open",
+            Self::Status => "status",
+            Self::Why(_) => "why",
+            Self::Send(_) => "send",
+            Self::Completions(_) => "completions",
+        }
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check everything that `run` needs, and print all faults at once
+    Check,
+    /// Print every key with its meaning and default
+    Reference,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ChainCommand {
+    /// Verify recordings from the configured anchor; only the chain's section is needed
+    Replay(ReplayArguments),
+    /// Write what the chain's nodes answer for a range of blocks into a file
+    Record(RecordArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArguments {
+    /// The chain, as `[chains.NAME]` calls it
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// Print a line for each height
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+    /// Recorded files; each is verified from the anchor
+    #[arg(required = true, value_name = "RECORDING")]
+    pub(super) recordings: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RecordArguments {
+    /// The chain, as `[chains.NAME]` calls it
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// First block
+    #[arg(long, value_name = "HEIGHT")]
+    pub(super) from: u64,
+    /// Last block
+    #[arg(long, value_name = "HEIGHT")]
+    pub(super) to: u64,
+    /// File to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum AnchorCommand {
+    /// Follow the chain from the configured anchor and print the newest block that verifies
+    Verify(AnchorArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AnchorArguments {
+    /// The chain, as `[chains.NAME]` calls it
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// Last block to verify [default: the newest one]
+    #[arg(long, value_name = "HEIGHT")]
+    pub(super) to: Option<u64>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a key file, readable by its owner only
+    New(NewKeyArguments),
+    /// Print the fingerprint or address of a key file
+    Show(ShowKeyArguments),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum KeyKind {
+    /// Identifies this process to its peers
+    Link,
+    /// Signs heads
+    Attester,
+    /// Pays for transactions
+    Account,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NewKeyArguments {
+    /// What the key is for
+    pub(super) kind: KeyKind,
+    /// File to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowKeyArguments {
+    /// The key file
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum GatewayCommand {
+    /// Deploy an attester committee and a gateway that can be used with it
+    Deploy(DeployArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DeployArguments {
+    /// The chain, as `[chains.NAME]` calls it; its section must have the domain and an account
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// First members of the attester committee
+    #[arg(long, value_name = "ADDRESS", required = true, value_delimiter = ',')]
+    pub(super) attesters: Vec<AttesterId>,
+    /// Signatures that are enough; more than half of the members
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) threshold: u32,
+    /// Unit of the chain's `block.timestamp`; the gateway refuses to be deployed with the wrong one
+    #[arg(long, value_name = "UNIT")]
+    pub(super) clock: ClockUnit,
+    /// Owner of the gateway [default: the chain's configured account]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) owner: Option<Address>,
+    /// How long a lane must have been announced before it opens
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(super) announce_delay: Duration,
+    /// How long a closing must have been announced before it takes effect
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub(super) close_delay: Duration,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ClockUnit {
+    /// As on most Ethereum-like chains
+    Seconds,
+    /// As on chains that say so
+    Milliseconds,
+}
+
+/// How long to wait for a transaction.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Patience {
+    /// How long to wait for each transaction to become final
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum LaneCommand {
+    /// Draw a salt for a new lane
+    Salt,
+    /// Announce and open a configured lane on one chain's gateway; to be done on both chains
+    Open(OpenArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct OpenArguments {
+    /// The chain whose gateway is told, as `[chains.NAME]` calls it
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// The lane: its channel where only one lane of the configuration has it on these chains, else its id
+    #[arg(long, value_name = "CHANNEL|ID")]
+    pub(super) lane: String,
+    /// With a channel that two lanes have: the chain on which applications send
+    #[arg(long, value_name = "NAME")]
+    pub(super) source: Option<String>,
+    /// Largest payload in bytes
+    #[arg(long, default_value_t = 65_536)]
+    pub(super) max_payload_bytes: u32,
+    /// Largest gas limit of a message
+    #[arg(long, default_value_t = 5_000_000)]
+    pub(super) max_gas_limit: u64,
+    /// How far ahead a deadline may lie
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    pub(super) max_deadline: Duration,
+    /// Gas for the sender's callback at settlement
+    #[arg(long, default_value_t = 200_000)]
+    pub(super) callback_gas: u64,
+    /// Most messages that may be sent and not settled yet; 0 for no quota
+    #[arg(long, default_value_t = 0)]
+    pub(super) quota: u64,
+    /// Halt the lane when a message fails; needs --senders and --receivers
+    #[arg(long, requires_all = ["senders", "receivers"])]
+    pub(super) strict: bool,
+    /// Accounts that may send; everyone when absent
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub(super) senders: Vec<Address>,
+    /// Contracts that may receive; every contract when absent
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub(super) receivers: Vec<Address>,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WhyArguments {
+    /// A message id (0x…), or a place as LANE:INDEX, the lane being its channel or id
+    pub(super) message: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SendArguments {
+    /// The lane: its channel, or its id
+    #[arg(long, value_name = "CHANNEL|ID")]
+    pub(super) lane: String,
+    /// Contract on the other chain that takes the message
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) receiver: Address,
+    /// Text to send
+    #[arg(long, conflicts_with = "payload_hex", required_unless_present = "payload_hex")]
+    pub(super) payload: Option<String>,
+    /// Bytes to send, in hex
+    #[arg(long, value_name = "HEX")]
+    pub(super) payload_hex: Option<String>,
+    /// How long the message may take until it expires
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(super) expires_in: Duration,
+    /// Gas that the receiver gets
+    #[arg(long, default_value_t = 200_000)]
+    pub(super) gas_limit: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompletionArguments {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text)
+}
+
+/// Reads a lane id.
+pub(super) fn lane_id(text: &str) -> Option<cityrelay_core::ids::LaneId> {
+    Hash32::from_hex(text).ok().map(cityrelay_core::ids::LaneId)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,250 @@
+//! The daemon's end of the control socket.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::protocol::{
+    ControlFault, ControlReply, ControlRequest, FaultKind, MAX_LINE_BYTES, ReplyLine, RequestLine, SendReport,
+    SendRequest, StatusReport, VERSION, WhyQuery, WhyReport,
+};
+
+/// Connections served at once; more wait.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long a connection may say nothing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Who answers the questions.
+#[async_trait]
+pub trait ControlBackend: Send + Sync + 'static {
+    /// Where everything stands.
+    async fn status(&self) -> Result<StatusReport, ControlFault>;
+
+    /// What a message waits for.
+    async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault>;
+
+    /// Sends a message; answers when the transaction's fate is known, or when waiting for it takes too long.
+    async fn send(&self, request: SendRequest) -> Result<SendReport, ControlFault>;
+}
+
+/// A running control socket; it stops and the socket goes away when this is dropped.
+#[derive(Debug)]
+pub struct ControlServer {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.task.abort();
+        // Gone already when somebody cleaned up; nothing depends on it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Listens on the Unix socket `path`, which only this user may open, and answers with `backend`. A socket that another
+/// process left behind is replaced; one that answers is not. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When another process listens there, or the socket can't be made.
+pub fn serve<B: ControlBackend>(path: &Path, backend: Arc<B>) -> anyhow::Result<ControlServer> {
+    let name = path.display();
+    match StdStream::connect(path) {
+        Ok(_) => bail!("control.socket {name}: another process answers there; is the daemon running already?"),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).with_context(|| format!("control.socket {name}: the old socket can't be removed"))?;
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("control.socket {name}: can't be made"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("control.socket {name}: can't be closed to others"))?;
+    let task = tokio::spawn(accept(listener, backend));
+    Ok(ControlServer { path: path.to_owned(), task })
+}
+
+async fn accept<B: ControlBackend>(listener: UnixListener, backend: Arc<B>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let backend = Arc::clone(&backend);
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, backend.as_ref()).await {
+                        tracing::debug!(%error, "a control connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a control connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse<B: ControlBackend>(stream: UnixStream, backend: &B) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut read).take(MAX_LINE_BYTES);
+        let reading = limited.read_until(b'\n', &mut line);
+        let Ok(count) = tokio::time::timeout(IDLE_TIMEOUT, reading).await else { return Ok(()) };
+        if count? == 0 {
+            return Ok(());
+        }
+        let is_whole = line.last() == Some(&b'\n');
+        let reply = if is_whole { answer(&line, backend).await } else { too_long() };
+        let mut out = serde_json::to_vec(&ReplyLine { v: VERSION, reply })?;
+        out.push(b'\n');
+        write.write_all(&out).await?;
+        if !is_whole {
+            return Ok(());
+        }
+    }
+}
+
+fn too_long() -> ControlReply {
+    let message = format!("expected a line of at most {MAX_LINE_BYTES} bytes with a line end");
+    ControlReply::Fault(ControlFault::new(FaultKind::Usage, message))
+}
+
+async fn answer<B: ControlBackend>(line: &[u8], backend: &B) -> ControlReply {
+    let usage = |message: String| ControlReply::Fault(ControlFault::new(FaultKind::Usage, message));
+    let request = match serde_json::from_slice::<RequestLine>(line) {
+        Ok(line) if line.v == VERSION => serde_json::from_value::<ControlRequest>(line.request),
+        Ok(line) => return usage(format!("this daemon speaks control version {VERSION}, got {}", line.v)),
+        Err(error) => return usage(format!("not a control request: {error}")),
+    };
+    let result = match request {
+        Ok(ControlRequest::Status) => backend.status().await.map(ControlReply::Status),
+        Ok(ControlRequest::Why(query)) => backend.why(query).await.map(ControlReply::Why),
+        Ok(ControlRequest::Send(request)) => backend.send(request).await.map(ControlReply::Sent),
+        Err(error) => return usage(format!("not a control request: {error}")),
+    };
+    result.unwrap_or_else(ControlReply::Fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{ClientError, ask};
+    use super::*;
+
+    struct Backend;
+
+    #[async_trait]
+    impl ControlBackend for Backend {
+        async fn status(&self) -> Result<StatusReport, ControlFault> {
+            Ok(StatusReport { name: "north".to_owned(), ..StatusReport::default() })
+        }
+
+        async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault> {
+            match query {
+                WhyQuery::Position { lane, index } => Ok(WhyReport { channel: lane, index, ..WhyReport::default() }),
+                WhyQuery::Id(id) => Err(ControlFault::new(FaultKind::Usage, format!("no message {id}"))),
+            }
+        }
+
+        async fn send(&self, request: SendRequest) -> Result<SendReport, ControlFault> {
+            Ok(SendReport { lane: request.lane, transaction: request.payload_hex, ..SendReport::default() })
+        }
+    }
+
+    fn socket() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        (folder, path)
+    }
+
+    #[tokio::test]
+    async fn every_question_gets_its_answer() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let ControlReply::Status(status) = ask(&path, &ControlRequest::Status).await.unwrap() else { panic!("status") };
+        assert_eq!(status.name, "north");
+        let query = WhyQuery::Position { lane: "medical".to_owned(), index: 7 };
+        let ControlReply::Why(why) = ask(&path, &ControlRequest::Why(query)).await.unwrap() else { panic!("why") };
+        assert_eq!((why.channel.as_str(), why.index), ("medical", 7));
+        let request = SendRequest {
+            lane: "medical".to_owned(),
+            receiver: "0x00".to_owned(),
+            payload_hex: "ab".repeat(1 << 20),
+            expires_in_millis: 1000,
+            gas_limit: 1,
+        };
+        let ControlReply::Sent(sent) = ask(&path, &ControlRequest::Send(request)).await.unwrap() else {
+            panic!("send")
+        };
+        assert_eq!(sent.transaction.len(), 2 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_fault_comes_back_with_its_kind() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let query = ControlRequest::Why(WhyQuery::Id("0x12".to_owned()));
+        let ControlReply::Fault(fault) = ask(&path, &query).await.unwrap() else { panic!("fault") };
+        assert_eq!(fault, ControlFault::new(FaultKind::Usage, "no message 0x12"));
+    }
+
+    async fn say(path: &Path, line: &str) -> String {
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        BufReader::new(&mut stream).read_line(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn another_version_is_refused_by_name() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let answer = say(&path, "{\"v\":2,\"request\":{\"ask\":\"new-thing\"}}\n").await;
+        assert!(answer.contains("speaks control version 1, got 2"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_question_is_refused_and_the_next_one_answered() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let answer = say(&path, "{\"v\":1,\"request\":{\"ask\":\"dance\"}}\n").await;
+        assert!(answer.contains("dance") && answer.contains("fault"), "{answer}");
+        assert!(say(&path, "no json\n").await.contains("not a control request"));
+        assert!(ask(&path, &ControlRequest::Status).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_closed_to_others_and_goes_away() {
+        let (_folder, path) = socket();
+        let server = serve(&path, Arc::new(Backend)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(server);
+        assert!(!path.exists());
+        assert!(matches!(ask(&path, &ControlRequest::Status).await, Err(ClientError::NoDaemon { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+        let (_folder, path) = socket();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let error = serve(&path, Arc::new(Backend)).unwrap_err();
+        assert!(error.to_string().contains("another process answers there"), "{error}");
+        assert!(ask(&path, &ControlRequest::Status).await.is_ok());
+    }
+}
