@@ -187,6 +187,12 @@ pub struct CountersRow {
     pub signed: u64,
     /// Operator decisions kept.
     pub unfrozen: u64,
+    /// Light clients held. This and the next two are compared with the rows found: a lost row is damage.
+    pub clients: u32,
+    /// Transactions whose fate is not known.
+    pub intents: u32,
+    /// Frozen chains.
+    pub frozen: u32,
 }
 
 macro_rules! kinds {

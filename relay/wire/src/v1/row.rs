@@ -341,16 +341,35 @@ pub struct CountersRow {
     records: u64,
     signed: u64,
     unfrozen: u64,
+    clients: u32,
+    intents: u32,
+    frozen: u32,
 }
 
 impl Mirrored for row::CountersRow {
     type Mirror = CountersRow;
 
     fn mirror(&self) -> Result<CountersRow, EncodeError> {
-        Ok(CountersRow { flows: self.flows, records: self.records, signed: self.signed, unfrozen: self.unfrozen })
+        Ok(CountersRow {
+            flows: self.flows,
+            records: self.records,
+            signed: self.signed,
+            unfrozen: self.unfrozen,
+            clients: self.clients,
+            intents: self.intents,
+            frozen: self.frozen,
+        })
     }
 
     fn original(mirror: CountersRow) -> Self {
-        Self { flows: mirror.flows, records: mirror.records, signed: mirror.signed, unfrozen: mirror.unfrozen }
+        Self {
+            flows: mirror.flows,
+            records: mirror.records,
+            signed: mirror.signed,
+            unfrozen: mirror.unfrozen,
+            clients: mirror.clients,
+            intents: mirror.intents,
+            frozen: mirror.frozen,
+        }
     }
 }

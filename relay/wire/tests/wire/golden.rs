@@ -108,7 +108,10 @@ fn every_row_has_its_golden_bytes() {
             at,
         },
     );
-    check_row("counters", &row::CountersRow { flows: 2, records: 99, signed: 7, unfrozen: 1 });
+    check_row(
+        "counters",
+        &row::CountersRow { flows: 2, records: 99, signed: 7, unfrozen: 1, clients: 3, intents: 4, frozen: 5 },
+    );
     for (name, misbehaviour) in samples::misbehaviours() {
         check_row(name, &misbehaviour);
     }

@@ -1,0 +1,147 @@
+//! Records about light clients: their progress, their freezing, and what an operator decided.
+
+use cityrelay_core::hash::{Hash32, keccak256};
+use cityrelay_core::ids::{Domain, Height, UnixMillis};
+use cityrelay_core::light_client::Header;
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::record::Misbehaviour;
+use cityrelay_core::recovery::KEPT_HEADERS;
+use cityrelay_wire::row::{ClientRow, FrozenRow, UnfrozenRow, encode_row, header_key};
+
+use super::Batch;
+use crate::error::JournalError;
+use crate::rows;
+use crate::table::Table;
+
+impl Batch<'_> {
+    /// Checks, in order: the chain is not frozen; the client does not go back or sideways; the headers ascend up to its
+    /// height; none contradicts a header held at its height (invariant I8). After an operator's decision the next state
+    /// may go back once, and replaces the headers from there on.
+    pub(super) fn on_client(
+        &mut self,
+        domain: Domain,
+        state: &Opaque,
+        (height, hash): (Height, Hash32),
+        headers: &[Header],
+    ) -> Result<(), JournalError> {
+        if self.frozen(domain)?.is_some() {
+            return Err(JournalError::Frozen { domain });
+        }
+        let held: Option<ClientRow> = rows::read(&self.rows, Table::Clients, &domain.0.0)?;
+        if held.is_none() {
+            self.counters.clients += 1;
+        }
+        let was_decided = held.as_ref().is_some_and(|held| held.chosen.is_some());
+        if let Some(held) = held.filter(|_| !was_decided)
+            && (height < held.height || (height == held.height && hash != held.hash))
+        {
+            return Err(JournalError::ClientBackwards {
+                domain,
+                expected: held.height,
+                expected_hash: held.hash,
+                got: height,
+                got_hash: hash,
+            });
+        }
+        if was_decided {
+            let first = headers.first().map_or(height.next(), |header| header.height);
+            self.forget_headers(domain, first, Height(u64::MAX))?;
+        }
+        let mut before = None;
+        for header in headers {
+            if header.height > height || before.is_some_and(|before| header.height <= before) {
+                return Err(JournalError::HeaderOrder { domain, expected: height, got: header.height });
+            }
+            before = Some(header.height);
+            self.keep_header(domain, header)?;
+        }
+        let kept = u64::try_from(KEPT_HEADERS).unwrap_or(u64::MAX);
+        if let Some(oldest) = height.0.checked_sub(kept) {
+            self.forget_headers(domain, Height(0), Height(oldest))?;
+        }
+        let row = ClientRow { state: state.clone(), height, hash, chosen: None };
+        self.rows.write(Table::Clients, &domain.0.0, &row)
+    }
+
+    fn keep_header(&mut self, domain: Domain, header: &Header) -> Result<(), JournalError> {
+        let key = header_key(domain, header.height);
+        let held: Option<Header> = rows::read(&self.rows, Table::Headers, &key)?;
+        if let Some(held) = held.filter(|held| held.hash != header.hash) {
+            return Err(JournalError::HeaderConflict {
+                domain,
+                height: header.height,
+                expected: held.hash,
+                got: header.hash,
+            });
+        }
+        self.rows.write(Table::Headers, &key, header)
+    }
+
+    /// Drops the headers from `first` to `last`, both included.
+    fn forget_headers(&mut self, domain: Domain, first: Height, last: Height) -> Result<(), JournalError> {
+        let end = header_key(domain, last);
+        let mut keys = Vec::new();
+        rows::scan(&self.rows, Table::Headers, &domain.0.0, &header_key(domain, first), |key, _| {
+            let is_inside = key <= end.as_slice();
+            if is_inside {
+                keys.push(key.to_vec());
+            }
+            Ok(is_inside)
+        })?;
+        for key in keys {
+            self.rows.remove(Table::Headers, &key);
+        }
+        Ok(())
+    }
+
+    fn frozen(&self, domain: Domain) -> Result<Option<FrozenRow>, JournalError> {
+        rows::read(&self.rows, Table::Frozen, &domain.0.0)
+    }
+
+    /// The same evidence is kept once, whenever it is seen again. An equivocation freezes its chain.
+    pub(super) fn on_misbehaviour(&mut self, misbehaviour: &Misbehaviour) -> Result<(), JournalError> {
+        let key = keccak256(&encode_row(Table::Misbehaviour.name(), &[], &timeless(misbehaviour))?);
+        if rows::read::<Misbehaviour>(&self.rows, Table::Misbehaviour, &key.0)?.is_none() {
+            self.rows.write(Table::Misbehaviour, &key.0, misbehaviour)?;
+        }
+        if let Misbehaviour::Equivocation { domain, ours, at, .. } = misbehaviour
+            && self.frozen(*domain)?.is_none()
+        {
+            self.counters.frozen += 1;
+            self.rows.write(Table::Frozen, &domain.0.0, &FrozenRow { ours: ours.hash, at: *at })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_unfrozen(
+        &mut self,
+        domain: Domain,
+        hash: Hash32,
+        who: &str,
+        at: UnixMillis,
+    ) -> Result<(), JournalError> {
+        if self.frozen(domain)?.is_none() {
+            return Err(JournalError::NotFrozen { domain });
+        }
+        self.counters.frozen = self.counters.frozen.saturating_sub(1);
+        self.rows.remove(Table::Frozen, &domain.0.0);
+        if let Some(client) = rows::read::<ClientRow>(&self.rows, Table::Clients, &domain.0.0)? {
+            self.rows.write(Table::Clients, &domain.0.0, &ClientRow { chosen: Some(hash), ..client })?;
+        }
+        let number = self.counters.unfrozen;
+        self.counters.unfrozen += 1;
+        let row = UnfrozenRow { domain, hash, who: who.to_owned(), at };
+        self.rows.write(Table::Unfrozen, &number.to_be_bytes(), &row)
+    }
+}
+
+/// The evidence without the moment at which it was seen.
+fn timeless(misbehaviour: &Misbehaviour) -> Misbehaviour {
+    let mut copy = misbehaviour.clone();
+    match &mut copy {
+        Misbehaviour::Equivocation { at, .. }
+        | Misbehaviour::ConflictingHead { at, .. }
+        | Misbehaviour::AuditDifference { at, .. } => *at = UnixMillis(0),
+    }
+    copy
+}

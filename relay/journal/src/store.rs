@@ -1,0 +1,204 @@
+//! The file: redb's tables, its format version, its lock, and what its errors mean.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::error::JournalError;
+use crate::rows::{Changes, KeyValue, Rows};
+use crate::table::Table;
+
+/// The format that this build reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Name of the file in the journal's folder.
+pub const FILE_NAME: &str = "journal.redb";
+
+const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
+const FORMAT_KEY: &str = "format";
+
+type Bytes = &'static [u8];
+
+const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
+    TableDefinition::new(table.name())
+}
+
+/// Opens the database again and again: at the start, and after the disk failed.
+pub(crate) trait Open: Send + Sync {
+    /// The database, created when there is none.
+    fn open(&self) -> Result<Database, JournalError>;
+
+    /// Bytes on disk.
+    fn size(&self) -> u64;
+}
+
+/// A file in a folder.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) dir: PathBuf,
+    pub(crate) cache_bytes: usize,
+    pub(crate) check: bool,
+}
+
+impl Open for OpenFile {
+    fn open(&self) -> Result<Database, JournalError> {
+        fs::create_dir_all(&self.dir)?;
+        let path = self.dir.join(FILE_NAME);
+        let database =
+            redb::Builder::new().set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.check).create(&path);
+        let database = database.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => JournalError::AlreadyOpen { path },
+            error => JournalError::from_store(error),
+        })?;
+        // A new file is durable only once its folder says so.
+        File::open(&self.dir)?.sync_all()?;
+        Ok(database)
+    }
+
+    fn size(&self) -> u64 {
+        fs::metadata(self.dir.join(FILE_NAME)).map_or(0, |data| data.len())
+    }
+}
+
+/// An open database of the right format.
+pub(crate) struct Store(Database);
+
+impl Store {
+    pub(crate) fn open(open: &dyn Open) -> Result<Self, JournalError> {
+        guarded(|| {
+            let store = Self(open.open()?);
+            store.check_format()?;
+            Ok(store)
+        })
+    }
+
+    fn check_format(&self) -> Result<(), JournalError> {
+        let transaction = self.0.begin_read().map_err(JournalError::from_store)?;
+        let format = match transaction.open_table(META) {
+            Ok(meta) => meta.get(FORMAT_KEY).map_err(JournalError::from_store)?.map(|format| format.value()),
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(JournalError::from_store(error)),
+        };
+        match format {
+            Some(FORMAT) => Ok(()),
+            Some(got) => Err(JournalError::Format { expected: FORMAT, got }),
+            None => self.create_tables(),
+        }
+    }
+
+    /// Every table exists from the start, so that readers need not ask.
+    fn create_tables(&self) -> Result<(), JournalError> {
+        let transaction = self.begin()?;
+        for table in Table::ALL {
+            transaction.open_table(definition(table)).map_err(JournalError::from_store)?;
+        }
+        transaction
+            .open_table(META)
+            .map_err(JournalError::from_store)?
+            .insert(FORMAT_KEY, FORMAT)
+            .map_err(JournalError::from_store)?;
+        transaction.commit().map_err(JournalError::from_store)
+    }
+
+    fn begin(&self) -> Result<redb::WriteTransaction, JournalError> {
+        let mut transaction = self.0.begin_write().map_err(JournalError::from_store)?;
+        transaction.set_durability(Durability::Immediate).map_err(JournalError::from_store)?;
+        // Opening after a crash must not walk the whole file. It also means two-phase commits, so that a torn write
+        // can't make an unfinished state look committed.
+        transaction.set_quick_repair(true);
+        Ok(transaction)
+    }
+
+    /// Calls `read` with a durable snapshot.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&dyn Rows) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        guarded(|| {
+            let transaction = self.0.begin_read().map_err(JournalError::from_store)?;
+            read(&Snapshot(transaction))
+        })
+    }
+
+    /// Lets `write` make changes and commits them; durable when it returns.
+    pub(crate) fn write<T>(
+        &self,
+        write: impl FnOnce(&mut WriteTables<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        guarded(|| {
+            let transaction = self.begin()?;
+            let answer = {
+                let tables = Table::ALL.map(|table| transaction.open_table(definition(table)));
+                let tables = tables.into_iter().collect::<Result<Vec<_>, _>>().map_err(JournalError::from_store)?;
+                write(&mut WriteTables(tables))?
+            };
+            transaction.commit().map_err(JournalError::from_store)?;
+            Ok(answer)
+        })
+    }
+}
+
+/// A damaged file can make the store panic; that is damage with a name, not the end of the process.
+fn guarded<T>(call: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(JournalError::StorePanicked))
+}
+
+/// A durable snapshot.
+struct Snapshot(redb::ReadTransaction);
+
+impl Rows for Snapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        let table = self.0.open_table(definition(table)).map_err(JournalError::from_store)?;
+        get(&table, key)
+    }
+
+    fn seek(&self, table: Table, from: &[u8]) -> Result<Option<KeyValue>, JournalError> {
+        let table = self.0.open_table(definition(table)).map_err(JournalError::from_store)?;
+        seek(&table, from)
+    }
+}
+
+/// The tables of a transaction that is still open.
+pub(crate) struct WriteTables<'txn>(Vec<redb::Table<'txn, Bytes, Bytes>>);
+
+impl<'txn> WriteTables<'txn> {
+    fn table(&self, table: Table) -> Result<&redb::Table<'txn, Bytes, Bytes>, JournalError> {
+        self.0.get(table.place()).ok_or(JournalError::Closed)
+    }
+
+    /// Makes the changes of one batch.
+    pub(crate) fn apply(&mut self, changes: Changes) -> Result<(), JournalError> {
+        for ((table, key), value) in changes {
+            let table = self.0.get_mut(table.place()).ok_or(JournalError::Closed)?;
+            match value {
+                Some(value) => table.insert(key.as_slice(), value.as_slice()),
+                None => table.remove(key.as_slice()),
+            }
+            .map_err(JournalError::from_store)?;
+        }
+        Ok(())
+    }
+}
+
+impl Rows for WriteTables<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        get(self.table(table)?, key)
+    }
+
+    fn seek(&self, table: Table, from: &[u8]) -> Result<Option<KeyValue>, JournalError> {
+        seek(self.table(table)?, from)
+    }
+}
+
+fn get(table: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+    let value = table.get(key).map_err(JournalError::from_store)?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+fn seek(table: &impl ReadableTable<Bytes, Bytes>, from: &[u8]) -> Result<Option<KeyValue>, JournalError> {
+    let mut range = table.range::<&[u8]>(from..).map_err(JournalError::from_store)?;
+    match range.next() {
+        None => Ok(None),
+        Some(Err(error)) => Err(JournalError::from_store(error)),
+        Some(Ok((key, value))) => Ok(Some((key.value().to_vec(), value.value().to_vec()))),
+    }
+}
