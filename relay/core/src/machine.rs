@@ -5,6 +5,7 @@
 //! acknowledged before the records behind it came back as `Durable`: each such step is an `Append` whose continuation
 //! waits in the machine. After a crash the machine is built anew from what the journal recovers.
 
+mod asking;
 mod carry;
 mod client;
 mod committee;

@@ -51,27 +51,30 @@ impl Machine {
         let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
         let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
         let threshold = committee.threshold();
-        let (ours, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
+        let (ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
             let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip.index == point.index) else {
                 return;
             };
-            if outgoing.evidence.is_some() {
-                return;
-            }
-            (outgoing.tip, &mut outgoing.quorum)
+            (outgoing.tip, outgoing.evidence.is_some(), &mut outgoing.quorum)
         } else if let Some(inbound) = self.inbound.get_mut(&flow) {
             let Some(incoming) = inbound.queue.iter_mut().find(|incoming| incoming.tip.index == point.index) else {
                 return;
             };
-            (incoming.tip, &mut incoming.quorum)
+            (incoming.tip, incoming.is_ready(epoch), &mut incoming.quorum)
         } else {
             return;
         };
         if ours != point {
+            if !quorum.accuse(attester) {
+                return;
+            }
             let theirs = Evidence { point, epoch, signatures: [(attester, signature)].into() };
             let conflict = Misbehaviour::ConflictingHead { flow, ours, theirs, at: self.io.now };
             self.io.append(vec![Record::Misbehaviour(conflict)], After::Nothing);
             return self.io.report(Report::ConflictingHead { flow, ours, theirs: point, attester });
+        }
+        if is_attested {
+            return;
         }
         self.io.report(Report::Vote { flow, attester });
         if let Some(evidence) = quorum.vote(attester, signature, threshold, point) {

@@ -5,6 +5,7 @@ use crate::chain::ChainPoint;
 use crate::claim::Claim;
 use crate::frame::Frame;
 use crate::gateway_call::{Evidence, GatewayCall};
+use crate::hash::Hash32;
 use crate::ids::{Domain, Height, Index};
 use crate::lane::{Flow, LaneIdentity};
 use crate::light_client::{HoldReason, Refusal, SetStatement};
@@ -213,6 +214,19 @@ pub struct ClaimCheck {
     pub evidence: Option<(Committee, Vec<Evidence>)>,
 }
 
+/// How a transaction in the making ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// The transaction came to its end.
+    Transaction(crate::record::IntentEnd),
+    /// One transaction can't carry it.
+    TooLarge,
+    /// The contract would refuse it now.
+    WouldRevert,
+    /// It could not be prepared or journalled.
+    Failed,
+}
+
 /// Things worth a log line, a counter or an alarm. A closed list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -297,6 +311,15 @@ pub enum Report {
         purpose: crate::record::Purpose,
         /// How it ended.
         end: crate::record::IntentEnd,
+    },
+    /// A call made through [`crate::machine::Machine::submit`] came to its end.
+    JobEnded {
+        /// Which.
+        job: JobId,
+        /// The last transaction made for it, if any was made.
+        transaction: Option<Hash32>,
+        /// How it ended.
+        end: JobEnd,
     },
     /// The target chain has taken a flow in up to this point.
     Done {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::chain::ChainPoint;
 use crate::claim::Claim;
-use crate::frame::{DeclineReason, Declined, Frame, Role};
+use crate::frame::{DeclineReason, Declined, Frame};
 use crate::gateway_call::Evidence;
 use crate::ids::{Epoch, Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
+use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
 use crate::machine::config::PeerId;
-use crate::machine::effect::{ClaimCheck, Effect, JobId, ReceiptId, Report, Ticket};
+use crate::machine::effect::{ClaimCheck, Effect, JobEnd, JobId, ReceiptId, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched};
 use crate::machine::io::{After, Io, earliest};
 use crate::machine::quorum::Quorum;
@@ -38,6 +39,7 @@ pub(super) struct Inbound {
     pub tries: u32,
     /// Entries that one transaction may take; halved when the chain says it is too much.
     pub batch_cap: usize,
+    pub asking: Asking,
     is_reading: bool,
     next_read: UnixMillis,
     /// Journal and gateway differ: nothing is carried until somebody has looked.
@@ -57,6 +59,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
+    pub fn unsigned(&mut self) -> Unsigned<'_> {
+        Unsigned { record: &self.record, tip: self.tip, quorum: &mut self.quorum }
+    }
+
     /// Whether the gateway would take it: durable here, and attested by the set in force.
     pub fn is_ready(&self, epoch: Epoch) -> bool {
         self.is_durable && self.evidence.as_ref().is_some_and(|evidence| evidence.epoch == epoch)
@@ -93,6 +99,7 @@ impl Inbound {
             next_try: UnixMillis(0),
             tries: 0,
             batch_cap,
+            asking: Asking::default(),
             is_reading: false,
             next_read: UnixMillis(0),
             is_in_dispute: false,
@@ -105,6 +112,7 @@ impl Inbound {
                 io.push(Effect::Release(parked.receipt));
             }
         }
+        self.asking.forget(peer);
         self.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_asking(peer));
     }
 
@@ -139,11 +147,11 @@ impl Machine {
             && !inbound.is_in_dispute
             && crate::machine::carry::has_next(inbound, committee, self.unsettled(inbound.flow));
         let read = (!inbound.is_reading).then_some(inbound.next_read);
-        let stale = |incoming: &&Incoming| {
-            let epoch = incoming.evidence.as_ref().map(|evidence| evidence.epoch);
-            incoming.is_durable && committee.is_some_and(|committee| epoch != Some(committee.epoch()))
-        };
-        let ask = inbound.queue.iter().filter(stale).filter_map(|incoming| incoming.quorum.next_due()).min();
+        let ask = committee.and_then(|committee| {
+            let stale = |incoming: &&Incoming| incoming.is_durable && !incoming.is_ready(committee.epoch());
+            let stale = inbound.queue.iter().filter(stale).take(ASKED_AT_ONCE);
+            stale.filter_map(|incoming| incoming.quorum.next_due()).min()
+        });
         earliest(earliest(can_carry.then_some(inbound.next_try), read), ask)
     }
 
@@ -290,25 +298,12 @@ impl Machine {
 
     /// Asks the attesters again for heads whose signatures are of another epoch than the one in force.
     pub(super) fn reattest(&mut self, flow: Flow) {
+        let attesters = self.ready_attesters();
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
-        let again = self.io.after(self.io.limits.retry_min.saturating_mul(8));
-        let attesters = self.peers.values().filter(|peer| peer.setup.role == Role::Attester && peer.is_ready);
-        let attesters: Vec<PeerId> = attesters.map(|peer| peer.setup.id).collect();
-        for incoming in inbound.queue.iter_mut().filter(|incoming| incoming.is_durable) {
-            if incoming.evidence.as_ref().is_some_and(|evidence| evidence.epoch == committee.epoch()) {
-                continue;
-            }
-            incoming.quorum.enter_epoch(committee.epoch());
-            for peer in &attesters {
-                if incoming.quorum.should_ask(*peer, self.io.now) {
-                    incoming.quorum.asked(*peer, self.io.now, again);
-                    let claim = incoming.record.claim_without_payloads();
-                    let frame = Frame::AttestRequest { claim, index: incoming.tip.index, epoch: committee.epoch() };
-                    self.io.push(Effect::Send { peer: *peer, frame });
-                }
-            }
-        }
+        let epoch = committee.epoch();
+        let stale = inbound.queue.iter_mut().filter(|incoming| incoming.is_durable && !incoming.is_ready(epoch));
+        inbound.asking.ask(&mut self.io, epoch, &attesters, stale.map(Incoming::unsigned));
     }
 
     pub(super) fn inbound_is_reattested(&mut self, flow: Flow, evidence: Evidence) {
@@ -401,19 +396,19 @@ impl Machine {
     }
 
     /// The transaction of a flow came to its end, or could not be made.
-    pub(super) fn carry_ended(&mut self, flow: Flow, end: CarryEnd) {
+    pub(super) fn carry_ended(&mut self, flow: Flow, end: JobEnd) {
         let limit = self.io.limits.batch_entries;
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         inbound.job = None;
         inbound.next_read = self.io.now;
         match end {
-            CarryEnd::Transaction(IntentEnd::Succeeded { .. }) => {
+            JobEnd::Transaction(IntentEnd::Succeeded { .. }) => {
                 inbound.batch_cap = (inbound.batch_cap.saturating_mul(2)).min(limit);
                 // What it did shows in the accepted point; until that is read, nothing is sent twice.
                 inbound.next_try = self.io.after(self.io.limits.track_interval.saturating_mul(4));
             }
-            CarryEnd::Transaction(IntentEnd::Dead) => inbound.next_try = self.io.after(self.io.limits.retry_min),
-            CarryEnd::TooLarge => {
+            JobEnd::Transaction(IntentEnd::Dead) => inbound.next_try = self.io.after(self.io.limits.retry_min),
+            JobEnd::TooLarge => {
                 inbound.next_try = self.io.now;
                 if inbound.batch_cap <= 1 {
                     inbound.tries = inbound.tries.saturating_add(1);
@@ -421,10 +416,10 @@ impl Machine {
                 }
                 inbound.batch_cap = (inbound.batch_cap / 2).max(1);
             }
-            CarryEnd::Transaction(IntentEnd::Reverted { .. }) | CarryEnd::WouldRevert | CarryEnd::Failed => {
+            JobEnd::Transaction(IntentEnd::Reverted { .. }) | JobEnd::WouldRevert | JobEnd::Failed => {
                 inbound.tries = inbound.tries.saturating_add(1);
                 inbound.next_try = self.io.backoff(inbound.tries);
-                if matches!(end, CarryEnd::Transaction(_)) {
+                if matches!(end, JobEnd::Transaction(_)) {
                     inbound.batch_cap = (inbound.batch_cap / 2).max(1);
                 }
             }
@@ -438,13 +433,4 @@ enum Decision {
     Known,
     Decline(DeclineReason),
     Verify(crate::verify::VerifiedHeader, crate::attestation::Committee),
-}
-
-/// How a delivery or settlement ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum CarryEnd {
-    Transaction(IntentEnd),
-    TooLarge,
-    WouldRevert,
-    Failed,
 }

@@ -1,13 +1,14 @@
 //! A flow on its way out: observed on its chain, verified, journalled, attested, sent, accepted by the peer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::chain::{ChainPoint, Entry};
 use crate::claim::Claim;
-use crate::frame::{DeclineReason, Declined, Frame, Role};
+use crate::frame::{DeclineReason, Declined, Frame};
 use crate::gateway_call::{Evidence, GatewayCall};
 use crate::ids::{Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
+use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
 use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched, Observation};
@@ -18,9 +19,6 @@ use crate::message::Message;
 use crate::record::{ExtensionRecord, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::VerifiedExtension;
-
-/// Extensions for which attesters are asked at the same time, per flow.
-const ASKED_AT_ONCE: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Outbound {
@@ -44,14 +42,7 @@ pub(super) struct Outbound {
     pub checkpoint: Option<JobId>,
     next_send: UnixMillis,
     send_tries: u32,
-    pub attesters: BTreeMap<PeerId, AttesterProgress>,
-}
-
-/// Where an attester will stand once it has dealt with what it was sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AttesterProgress {
-    pub expected: Index,
-    pub is_loading: bool,
+    pub asking: Asking,
 }
 
 /// One extension on its way out.
@@ -101,7 +92,7 @@ impl Outbound {
             checkpoint: None,
             next_send: UnixMillis(0),
             send_tries: 0,
-            attesters: BTreeMap::new(),
+            asking: Asking::default(),
         }
     }
 
@@ -109,7 +100,7 @@ impl Outbound {
         if peer == self.peer {
             self.queue.iter_mut().for_each(|out| out.is_sent = false);
         }
-        self.attesters.remove(&peer);
+        self.asking.forget(peer);
         self.queue.iter_mut().for_each(|out| out.quorum.forget_asking(peer));
     }
 
@@ -142,6 +133,12 @@ impl Outbound {
             return Some(self.accepted);
         }
         self.queue.iter().find(|out| out.tip.index >= index).and_then(|out| out.record.point_at(index))
+    }
+}
+
+impl Outgoing {
+    pub fn unsigned(&mut self) -> Unsigned<'_> {
+        Unsigned { record: &self.record, tip: self.tip, quorum: &mut self.quorum }
     }
 }
 
@@ -232,6 +229,11 @@ impl Machine {
         let origin = out.lane.origin(flow.direction);
         let Some(client) = self.clients.get(&origin.domain) else { return };
         match answer {
+            // Asked before an append failed: what it follows is not held any more.
+            Fetched::Some(Observation::Claim(claim)) if claim.first != out.verified.index.next() => {
+                out.is_observing = false;
+                self.start_observing(flow);
+            }
             Fetched::Some(Observation::Claim(claim)) => {
                 let Some(header) = client.headers.get(&claim.height).cloned() else {
                     return out.observed(&mut self.io, Next::AfterFailure);
@@ -270,7 +272,11 @@ impl Machine {
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let extension = match result {
             Ok(extension) if extension.base() == out.verified => extension,
-            Ok(_) => return out.observed(&mut self.io, Next::Now),
+            // Verified while an append before it failed.
+            Ok(_) => {
+                out.is_observing = false;
+                return self.start_observing(flow);
+            }
             Err(refusal) => {
                 self.io.report(Report::ClaimRefused { flow, peer: None, refusal });
                 return out.observed(&mut self.io, Next::AfterFailure);
@@ -322,7 +328,9 @@ impl Machine {
         if out.queue.iter().any(|outgoing| !outgoing.is_durable && outgoing.ticket == ticket) {
             out.queue.retain(|outgoing| outgoing.is_durable);
             out.verified = out.durable;
-            out.observed(&mut self.io, Next::AfterFailure);
+            // An observation under way is answered in vain; the next one waits until then.
+            out.tries = out.tries.saturating_add(1);
+            out.next_observe = self.io.backoff(out.tries);
         }
     }
 
@@ -335,84 +343,12 @@ impl Machine {
 
     /// Asks every attester for the heads that lack signatures.
     pub(super) fn ask_attesters(&mut self, flow: Flow) {
+        let attesters = self.ready_attesters();
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
-        let again = self.io.after(self.io.limits.retry_min.saturating_mul(8));
-        let attesters: BTreeSet<PeerId> = self
-            .peers
-            .values()
-            .filter(|peer| peer.setup.role == Role::Attester && peer.is_ready)
-            .map(|peer| peer.setup.id)
-            .collect();
         let unsigned = out.queue.iter_mut().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
-        for outgoing in unsigned.take(ASKED_AT_ONCE) {
-            outgoing.quorum.enter_epoch(committee.epoch());
-            for peer in &attesters {
-                if !outgoing.quorum.should_ask(*peer, self.io.now) {
-                    continue;
-                }
-                let progress = out.attesters.entry(*peer).or_default();
-                if progress.expected < outgoing.record.base.index {
-                    if !progress.is_loading {
-                        progress.is_loading = true;
-                        let first = progress.expected.next();
-                        let last = outgoing.tip.index;
-                        self.io.push(Effect::LoadClaim { flow, peer: *peer, first, last });
-                    }
-                    continue;
-                }
-                progress.expected = progress.expected.max(outgoing.tip.index);
-                outgoing.quorum.asked(*peer, self.io.now, again);
-                let claim = outgoing.record.claim_without_payloads();
-                let index = outgoing.tip.index;
-                let frame = Frame::AttestRequest { claim, index, epoch: committee.epoch() };
-                self.io.push(Effect::Send { peer: *peer, frame });
-            }
-        }
-    }
-
-    /// Sends an attester what it lacks before the next unsigned head.
-    pub(super) fn on_claim_loaded(
-        &mut self,
-        flow: Flow,
-        peer: PeerId,
-        entries: Vec<Entry>,
-        mut tail: Vec<crate::hash::Hash32>,
-    ) {
-        let Some(out) = self.outbound.get_mut(&flow) else { return };
-        let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
-        let Some(progress) = out.attesters.get_mut(&peer) else { return };
-        progress.is_loading = false;
-        let (Some(first), Some(last)) = (entries.first().map(Entry::index), entries.last().map(Entry::index)) else {
-            return;
-        };
-        let end = last.plus(tail.len());
-        let Some(outgoing) = out.queue.iter().find(|outgoing| outgoing.tip.index == end) else { return };
-        if first != progress.expected.next() {
-            return;
-        }
-        progress.expected = last;
-        tail.extend_from_slice(&outgoing.record.tail);
-        let claim = Claim {
-            flow,
-            first,
-            entries,
-            tail,
-            height: outgoing.record.proved_at,
-            proof: outgoing.record.proof.clone(),
-        };
-        let frame = Frame::AttestRequest { claim, index: last, epoch: committee.epoch() };
-        self.io.push(Effect::Send { peer, frame });
-        self.ask_attesters(flow);
-    }
-
-    /// An attester says where it stands.
-    pub(super) fn on_attester_at(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
-        let Some(out) = self.outbound.get_mut(&flow) else { return };
-        let progress = out.attesters.entry(peer).or_default();
-        *progress = AttesterProgress { expected: point.index, is_loading: false };
-        out.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_asking(peer));
-        self.ask_attesters(flow);
+        let unsigned = unsigned.map(Outgoing::unsigned);
+        out.asking.ask(&mut self.io, committee.epoch(), &attesters, unsigned);
     }
 
     pub(super) fn outbound_is_attested(&mut self, flow: Flow, evidence: Evidence) {

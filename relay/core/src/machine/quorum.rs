@@ -1,6 +1,6 @@
 //! Collecting attestations of one head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attestation::SignatureBytes;
 use crate::chain::ChainPoint;
@@ -15,6 +15,8 @@ pub(super) struct Quorum {
     votes: BTreeMap<AttesterId, SignatureBytes>,
     ask_again: BTreeMap<PeerId, UnixMillis>,
     since: Option<UnixMillis>,
+    /// Attesters that signed another head, each to be recorded once.
+    accused: BTreeSet<AttesterId>,
     /// The signatures are enough and on their way to the disk.
     pub is_closing: bool,
 }
@@ -23,7 +25,8 @@ impl Quorum {
     /// Begins anew when the epoch is another one.
     pub fn enter_epoch(&mut self, epoch: Epoch) {
         if self.epoch != epoch {
-            *self = Self { epoch, since: self.since, ..Self::default() };
+            let accused = core::mem::take(&mut self.accused);
+            *self = Self { epoch, since: self.since, accused, ..Self::default() };
         }
     }
 
@@ -61,6 +64,11 @@ impl Quorum {
         }
         self.is_closing = true;
         Some(Evidence { point, epoch: self.epoch, signatures: self.votes.clone() })
+    }
+
+    /// Notes that an attester signed another head; false when that is known.
+    pub fn accuse(&mut self, attester: AttesterId) -> bool {
+        self.accused.insert(attester)
     }
 
     pub fn votes(&self) -> usize {

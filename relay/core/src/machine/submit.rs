@@ -3,8 +3,7 @@
 use crate::gateway_call::GatewayCall;
 use crate::ids::{Domain, UnixMillis};
 use crate::machine::Machine;
-use crate::machine::effect::{Effect, JobId, Report};
-use crate::machine::inbound::CarryEnd;
+use crate::machine::effect::{Effect, JobEnd, JobId, Report};
 use crate::machine::input::{Prepared, TransactionFate};
 use crate::machine::io::After;
 use crate::record::{IntentEnd, IntentRecord, Purpose, Record};
@@ -54,6 +53,13 @@ impl Machine {
         self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent.clone()) });
         self.jobs.insert(id, Job { domain, purpose, call: None, stage, intent: Some(intent), drops: 0 });
         id
+    }
+
+    /// Makes a call of an operator or application with our account, in line with our own transactions: its end comes as
+    /// [`Report::JobEnded`]. `None` when we have no account on that chain.
+    pub fn submit(&mut self, domain: Domain, call: GatewayCall, now: UnixMillis) -> Option<JobId> {
+        self.io.now = self.io.now.max(now);
+        self.start_job(domain, Purpose::Operator, call)
     }
 
     /// Starts a transaction on a chain where we have an account.
@@ -115,9 +121,9 @@ impl Machine {
             }
             // The dropped transaction stays the one to follow until it can be replaced.
             _ if job.intent.is_some() => job.stage = Stage::Following(self.io.backoff(job.drops)),
-            Prepared::TooLarge => self.end_job(id, CarryEnd::TooLarge),
-            Prepared::Reverts => self.end_job(id, CarryEnd::WouldRevert),
-            Prepared::Failed => self.end_job(id, CarryEnd::Failed),
+            Prepared::TooLarge => self.end_job(id, JobEnd::TooLarge),
+            Prepared::Reverts => self.end_job(id, JobEnd::WouldRevert),
+            Prepared::Failed => self.end_job(id, JobEnd::Failed),
         }
         self.prepare_next(domain);
     }
@@ -132,7 +138,7 @@ impl Machine {
 
     /// The records of a job were refused by the journal: nothing was broadcast.
     pub(super) fn job_append_failed(&mut self, id: JobId) {
-        self.end_job(id, CarryEnd::Failed);
+        self.end_job(id, JobEnd::Failed);
     }
 
     pub(super) fn on_broadcasted(&mut self, id: JobId) {
@@ -190,11 +196,11 @@ impl Machine {
 
     pub(super) fn intent_is_closed(&mut self, id: JobId) {
         if let Some(end) = self.ends.remove(&id) {
-            self.end_job(id, CarryEnd::Transaction(end));
+            self.end_job(id, JobEnd::Transaction(end));
         }
     }
 
-    fn end_job(&mut self, id: JobId, end: CarryEnd) {
+    fn end_job(&mut self, id: JobId, end: JobEnd) {
         let Some(job) = self.jobs.remove(&id) else { return };
         match job.purpose {
             Purpose::Carry { flow, .. } => {
@@ -210,7 +216,10 @@ impl Machine {
                     self.advance_outbound(flow);
                 }
             }
-            Purpose::Operator => {}
+            Purpose::Operator => {
+                let transaction = job.intent.map(|intent| intent.hash);
+                self.io.report(Report::JobEnded { job: id, transaction, end });
+            }
         }
     }
 }

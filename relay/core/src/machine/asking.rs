@@ -1,0 +1,160 @@
+//! Asking attesters for signatures of one flow's heads, and bringing those up to date that lag behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::chain::{ChainPoint, Entry};
+use crate::claim::Claim;
+use crate::frame::{Frame, Role};
+use crate::hash::Hash32;
+use crate::ids::{Epoch, Index};
+use crate::lane::Flow;
+use crate::machine::Machine;
+use crate::machine::config::PeerId;
+use crate::machine::effect::Effect;
+use crate::machine::io::Io;
+use crate::machine::quorum::Quorum;
+use crate::record::ExtensionRecord;
+
+/// Heads for which attesters are asked at the same time, per flow.
+pub(super) const ASKED_AT_ONCE: usize = 32;
+
+/// Where each attester stands on one flow.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    attesters: BTreeMap<PeerId, Progress>,
+}
+
+/// Where an attester will stand once it has dealt with what it was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    expected: Index,
+    is_loading: bool,
+}
+
+/// A durable head that lacks signatures of the set in force.
+pub(super) struct Unsigned<'a> {
+    pub record: &'a ExtensionRecord,
+    pub tip: ChainPoint,
+    pub quorum: &'a mut Quorum,
+}
+
+impl Asking {
+    /// Asks every attester for the first heads that lack signatures.
+    pub fn ask<'a>(
+        &mut self,
+        io: &mut Io,
+        epoch: Epoch,
+        attesters: &BTreeSet<PeerId>,
+        unsigned: impl Iterator<Item = Unsigned<'a>>,
+    ) {
+        let again = io.after(io.limits.retry_min.saturating_mul(8));
+        for head in unsigned.take(ASKED_AT_ONCE) {
+            head.quorum.enter_epoch(epoch);
+            for peer in attesters {
+                if !head.quorum.should_ask(*peer, io.now) {
+                    continue;
+                }
+                let flow = head.record.flow;
+                let progress = self.attesters.entry(*peer).or_default();
+                if progress.expected < head.record.base.index {
+                    if !progress.is_loading {
+                        progress.is_loading = true;
+                        let (first, last) = (progress.expected.next(), head.tip.index);
+                        io.push(Effect::LoadClaim { flow, peer: *peer, first, last });
+                    }
+                    continue;
+                }
+                progress.expected = progress.expected.max(head.tip.index);
+                head.quorum.asked(*peer, io.now, again);
+                let claim = head.record.claim_without_payloads();
+                let frame = Frame::AttestRequest { claim, index: head.tip.index, epoch };
+                io.push(Effect::Send { peer: *peer, frame });
+            }
+        }
+    }
+
+    /// Sends an attester what it lacks before the head that `entries` and `tail` lead to.
+    fn send_loaded<'a>(
+        &mut self,
+        io: &mut Io,
+        epoch: Epoch,
+        peer: PeerId,
+        entries: Vec<Entry>,
+        mut tail: Vec<Hash32>,
+        mut heads: impl Iterator<Item = Unsigned<'a>>,
+    ) {
+        let Some(progress) = self.attesters.get_mut(&peer) else { return };
+        progress.is_loading = false;
+        let (Some(first), Some(last)) = (entries.first().map(Entry::index), entries.last().map(Entry::index)) else {
+            return;
+        };
+        let end = last.plus(tail.len());
+        let Some(head) = heads.find(|head| head.tip.index == end) else { return };
+        if first != progress.expected.next() {
+            return;
+        }
+        progress.expected = last;
+        if last == end {
+            // This request is the one for the head itself: a second one would take its place in the queue there.
+            head.quorum.enter_epoch(epoch);
+            let again = io.after(io.limits.retry_min.saturating_mul(8));
+            head.quorum.asked(peer, io.now, again);
+        }
+        tail.extend_from_slice(&head.record.tail);
+        let claim = Claim {
+            flow: head.record.flow,
+            first,
+            entries,
+            tail,
+            height: head.record.proved_at,
+            proof: head.record.proof.clone(),
+        };
+        io.push(Effect::Send { peer, frame: Frame::AttestRequest { claim, index: last, epoch } });
+    }
+
+    /// An attester says where it stands.
+    fn stands_at(&mut self, peer: PeerId, index: Index) {
+        self.attesters.insert(peer, Progress { expected: index, is_loading: false });
+    }
+
+    /// The session with a peer ended.
+    pub fn forget(&mut self, peer: PeerId) {
+        self.attesters.remove(&peer);
+    }
+}
+
+impl Machine {
+    /// The attesters that can be asked.
+    pub(super) fn ready_attesters(&self) -> BTreeSet<PeerId> {
+        let ready = self.peers.values().filter(|peer| peer.setup.role == Role::Attester && peer.is_ready);
+        ready.map(|peer| peer.setup.id).collect()
+    }
+
+    pub(super) fn on_claim_loaded(&mut self, flow: Flow, peer: PeerId, entries: Vec<Entry>, tail: Vec<Hash32>) {
+        if let Some(out) = self.outbound.get_mut(&flow) {
+            let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+            let heads = out.queue.iter_mut().map(|outgoing| outgoing.unsigned());
+            out.asking.send_loaded(&mut self.io, committee.epoch(), peer, entries, tail, heads);
+        } else if let Some(inbound) = self.inbound.get_mut(&flow) {
+            let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
+            let heads = inbound.queue.iter_mut().map(|incoming| incoming.unsigned());
+            inbound.asking.send_loaded(&mut self.io, committee.epoch(), peer, entries, tail, heads);
+        }
+        self.ask_attesters(flow);
+        self.reattest(flow);
+    }
+
+    /// An attester says where it stands.
+    pub(super) fn on_attester_at(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
+        if let Some(out) = self.outbound.get_mut(&flow) {
+            out.asking.stands_at(peer, point.index);
+            out.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_asking(peer));
+        }
+        if let Some(inbound) = self.inbound.get_mut(&flow) {
+            inbound.asking.stands_at(peer, point.index);
+            inbound.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_asking(peer));
+        }
+        self.ask_attesters(flow);
+        self.reattest(flow);
+    }
+}
