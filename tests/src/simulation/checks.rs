@@ -188,6 +188,7 @@ impl World {
             | Report::Journalled { .. }
             | Report::Attested { .. }
             | Report::Vote { .. }
+            | Report::JobEnded { .. }
             | Report::Done { .. } => None,
         };
         if let Some(complaint) = complaint {
