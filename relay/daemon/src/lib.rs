@@ -7,6 +7,7 @@ pub mod control;
 pub mod keys;
 pub mod observability;
 pub mod replay;
+pub mod run;
 
 #[cfg(test)]
 mod fake_chain;

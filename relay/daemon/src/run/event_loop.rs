@@ -1,0 +1,212 @@
+//! The loop: one input at a time into the machine, its effects out, until it is told to stop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use cityrelay_core::machine::Machine;
+use cityrelay_core::machine::effect::{Effect, JobId, ReceiptId, Report};
+use cityrelay_core::machine::input::Input;
+use cityrelay_journal::Journal;
+use cityrelay_link::{Link, LinkEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::control::{Backend, Ended, Question};
+use super::executor::Executor;
+use super::plan::{Handles, link_config, plan};
+use super::report::Reporter;
+use super::session::Session;
+use super::signer::FileSigner;
+use crate::clock::unix_millis;
+use crate::config::Config;
+use crate::observability::{Health, Metrics};
+
+/// How long a graceful stop waits for what was appended to become durable.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often gauges and health are computed anew.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Timers are not looked at more often than this.
+const MIN_WAIT_MILLIS: u64 = 5;
+
+/// Inputs handled before the next look at signals and timers.
+const INPUTS_AT_ONCE: usize = 256;
+
+/// Runs the daemon until `stop` resolves.
+///
+/// # Errors
+/// When the configuration does not hold together, the journal can't be opened, or an address can't be bound.
+pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    let (machine_config, handles) = plan(&config, rand::random())?;
+    let handles = Arc::new(handles);
+    let signer = match &config.attester {
+        Some(attester) => Some(Arc::new(FileSigner::load(&attester.key_file)?)),
+        None => None,
+    };
+    let journal_dir = config.node.data_dir.join("journal");
+    let journal = Journal::open(&journal_dir, cityrelay_journal::Options::default())
+        .with_context(|| format!("open the journal in {}", journal_dir.display()))?;
+    let recovered = journal.recover(&Machine::sides(&machine_config)).context("read the journal")?;
+    info!(
+        flows = recovered.flows.len(),
+        outstanding = recovered.flows.iter().map(|flow| flow.outstanding.len()).sum::<usize>(),
+        intents = recovered.intents.len(),
+        "the journal is open"
+    );
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::default());
+    let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone()).await?;
+    let (link, link_events) = Link::start(link_config(&config)?).context("start the link")?;
+    let (backend, questions) = Backend::new(config.node.name.clone(), handles.clone(), journal.clone(), health.clone());
+    let control_server = crate::control::serve(&config.control.socket, Arc::new(backend))?;
+
+    let (inputs, input_rx) = mpsc::unbounded_channel();
+    let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
+    let executor = Executor {
+        handles: handles.clone(),
+        journal: journal.clone(),
+        signer,
+        inputs,
+        sessions: HashMap::new(),
+        permits: HashMap::new(),
+    };
+    let machine = Machine::new(machine_config, recovered, unix_millis());
+    let mut daemon =
+        Daemon { machine, executor, reporter, link: link.clone(), handles, next_receipt: 1, submitted: HashMap::new() };
+    daemon.run(input_rx, link_events, questions, stop).await;
+
+    link.close().await;
+    drop((control_server, metrics_server));
+    journal.close();
+    Ok(())
+}
+
+struct Daemon {
+    machine: Machine,
+    executor: Executor,
+    reporter: Reporter,
+    link: Link,
+    handles: Arc<Handles>,
+    next_receipt: u64,
+    /// Who waits for the end of a submitted call.
+    submitted: HashMap<JobId, oneshot::Sender<Ended>>,
+}
+
+impl Daemon {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::UnboundedReceiver<Input>,
+        mut link_events: mpsc::Receiver<LinkEvent>,
+        mut questions: mpsc::Receiver<Question>,
+        stop: impl Future<Output = ()> + Send,
+    ) {
+        tokio::pin!(stop);
+        let mut snapshot = tokio::time::interval(SNAPSHOT_INTERVAL);
+        let mut deadline: Option<Instant> = None;
+        self.handle(Input::Tick);
+        loop {
+            let timeout = self.timeout();
+            tokio::select! {
+                biased;
+                () = &mut stop, if deadline.is_none() => {
+                    info!("stopping: what was appended becomes durable first");
+                    deadline = Some(Instant::now() + STOP_TIMEOUT);
+                }
+                Some(input) = inputs.recv() => {
+                    self.handle(input);
+                    for _ in 1..INPUTS_AT_ONCE {
+                        let Ok(input) = inputs.try_recv() else { break };
+                        self.handle(input);
+                    }
+                }
+                Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
+                Some(question) = questions.recv() => self.on_question(question),
+                _ = snapshot.tick() => {
+                    let status = self.machine.status();
+                    let journal = self.executor.journal.stats();
+                    self.reporter.snapshot(&status, journal.bytes_on_disk, journal.last_sync, &self.link.stats());
+                }
+                () = tokio::time::sleep_until(timeout) => self.handle(Input::Tick),
+            }
+            if let Some(deadline) = deadline
+                && (!self.machine.has_pending_appends() || Instant::now() >= deadline)
+            {
+                return;
+            }
+        }
+    }
+
+    /// When the machine wants to be woken.
+    fn timeout(&self) -> Instant {
+        let now = unix_millis().0;
+        let wait =
+            self.machine.poll_timeout().map_or(1_000, |at| at.0.saturating_sub(now).clamp(MIN_WAIT_MILLIS, 1_000));
+        Instant::now() + Duration::from_millis(wait)
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, unix_millis());
+        self.execute_effects();
+    }
+
+    fn execute_effects(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Report(Report::JobEnded { job, transaction, end }) => {
+                    if let Some(waiting) = self.submitted.remove(&job) {
+                        // Whoever asked may have gone; the transaction has its end all the same.
+                        let _ = waiting.send(Some((transaction, end)));
+                    }
+                }
+                Effect::Report(report) => self.reporter.report(report),
+                effect => self.executor.execute(effect),
+            }
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { peer, .. } => {
+                let Some(id) = self.handles.peer_id(peer.as_str()) else { return };
+                info!(peer = peer.as_str(), "session up");
+                self.executor.sessions.insert(id, Session::new(self.link.clone(), peer));
+                self.handle(Input::PeerUp(id));
+            }
+            LinkEvent::Down { peer, reason, .. } => {
+                let Some(id) = self.handles.peer_id(peer.as_str()) else { return };
+                info!(peer = peer.as_str(), %reason, "session down");
+                self.executor.sessions.remove(&id);
+                self.handle(Input::PeerDown(id));
+            }
+            LinkEvent::Frame { peer, frame, permit, .. } => {
+                let Some(id) = self.handles.peer_id(peer.as_str()) else { return };
+                let receipt = ReceiptId(self.next_receipt);
+                self.next_receipt += 1;
+                self.executor.permits.insert(receipt, permit);
+                self.handle(Input::Frame { peer: id, frame, receipt });
+            }
+            LinkEvent::Refused { remote, reason, .. } => warn!(%remote, %reason, "a session was refused"),
+        }
+    }
+
+    fn on_question(&mut self, question: Question) {
+        match question {
+            Question::Status(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.machine.status());
+            }
+            Question::Submit { domain, call, ended } => {
+                if let Some(job) = self.machine.submit(domain, *call, unix_millis()) {
+                    self.submitted.insert(job, ended);
+                } else {
+                    let _ = ended.send(None);
+                }
+                self.execute_effects();
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Doing what the machine decided. Every effect that is answered is answered by exactly one input, whatever happens.
+
+mod journal;
+mod source;
+mod target;
+mod verifier;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cityrelay_core::machine::config::PeerId;
+use cityrelay_core::machine::effect::{Effect, ReceiptId};
+use cityrelay_core::machine::input::{Fetched, Input};
+use cityrelay_journal::Journal;
+use cityrelay_link::FramePermit;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::plan::Handles;
+use super::session::Session;
+use super::signer::FileSigner;
+
+/// How long one question to a chain's nodes may take, failover included; longer than any adapter's own time-out.
+const NODE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Does effects and answers with inputs.
+pub(super) struct Executor {
+    pub handles: Arc<Handles>,
+    pub journal: Journal,
+    pub signer: Option<Arc<FileSigner>>,
+    pub inputs: mpsc::UnboundedSender<Input>,
+    /// The peers with a session.
+    pub sessions: HashMap<PeerId, Session>,
+    /// Room that received frames still hold, given back when the machine releases them.
+    pub permits: HashMap<ReceiptId, FramePermit>,
+}
+
+impl Executor {
+    /// Starts one effect. Reports are not for here.
+    pub fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append { ticket, records } => self.append(ticket, records),
+            Effect::ReadPoint { flow, index } => self.read_point(flow, index),
+            Effect::LoadClaim { flow, peer, first, last } => self.load_claim(flow, peer, first, last),
+            Effect::Send { peer, frame } => {
+                // A session that is gone loses what is said on it; the machine says it again.
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.send(frame);
+                }
+            }
+            Effect::Release(receipt) => drop(self.permits.remove(&receipt)),
+            Effect::Sign { statement, peer } => {
+                let signature = self.signer.as_ref().and_then(|signer| signer.sign(&statement));
+                answer(&self.inputs, Input::Signed { statement, peer, signature });
+            }
+            Effect::VerifyUpdate { domain, trusted, update, origin } => {
+                self.verify_update(domain, trusted, update, origin);
+            }
+            Effect::ApplySetStatement { domain, trusted, statement } => {
+                self.apply_set_statement(domain, trusted, statement);
+            }
+            Effect::VerifyClaim(check) => self.verify_claim(*check),
+            Effect::FetchUpdate { domain, recipient, after, max_headers } => {
+                self.fetch_update(domain, recipient, after, max_headers);
+            }
+            Effect::ConfirmSet { domain, statement } => self.confirm_set(domain, statement),
+            Effect::ReadHint { flow } => self.read_hint(flow),
+            Effect::Observe(request) => self.observe(request),
+            Effect::Confirm { header, extension, proof } => self.confirm(header, *extension, proof),
+            Effect::Prepare { job, domain, call, open, replaces } => {
+                self.prepare(job, domain, *call, open, replaces.map(|intent| *intent));
+            }
+            Effect::Broadcast { job, intent } => self.broadcast(job, *intent),
+            Effect::Track { job, intent } => self.track(job, *intent),
+            Effect::ReadAccepted { flow } => self.read_accepted(flow),
+            Effect::ReadCommittee { flow } => self.read_committee(flow),
+            Effect::Report(_) => {}
+        }
+    }
+
+    /// Runs a question to nodes in a task of its own; `None` stands for one that did not end in time.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+        to_input: impl FnOnce(Option<T>) -> Input + Send + 'static,
+    ) {
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let outcome = tokio::time::timeout(NODE_TIMEOUT, question).await.ok();
+            answer(&inputs, to_input(outcome));
+        });
+    }
+
+    /// Runs something heavy or blocking on a worker thread.
+    fn work(&self, work: impl FnOnce() -> Input + Send + 'static) {
+        let inputs = self.inputs.clone();
+        tokio::task::spawn_blocking(move || answer(&inputs, work()));
+    }
+}
+
+/// Hands an input to the loop; after the loop ended nobody needs it.
+fn answer(inputs: &mpsc::UnboundedSender<Input>, input: Input) {
+    if inputs.send(input).is_err() {
+        debug!("an answer came after the end");
+    }
+}
+
+/// The machine's form of a node's answer; failures are logged here, with the question.
+fn fetched<T, E: fmt::Display>(question: &'static str, chain: &str, outcome: Option<Result<T, E>>) -> Fetched<T> {
+    match outcome {
+        Some(Ok(value)) => Fetched::Some(value),
+        Some(Err(error)) => {
+            debug!(question, chain, %error, "a question to the chain's nodes failed");
+            Fetched::Failed
+        }
+        None => {
+            debug!(question, chain, "a question to the chain's nodes took too long");
+            Fetched::Failed
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From the configuration to a machine and the handles that its effects need.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use cityrelay_api::client::ErasedClient;
+use cityrelay_api::source::Source;
+use cityrelay_api::target::Target;
+use cityrelay_core::frame::Role;
+use cityrelay_core::ids::{Domain, LaneId};
+use cityrelay_core::lane::LaneIdentity;
+use cityrelay_core::machine::config::{ChainSetup, LaneSetup, Limits, MachineConfig, PeerId, PeerSetup};
+use cityrelay_link::{Fingerprint, Identity, LinkConfig, LinkLimits, PeerConfig, PeerName};
+
+use crate::config::Config;
+
+/// One chain's handles.
+pub(super) struct ChainHandles {
+    pub name: String,
+    pub client: Arc<dyn ErasedClient>,
+    /// `None` when the chain has no configured node: its headers come from a peer.
+    pub source: Option<Arc<dyn Source>>,
+    pub target: Option<Arc<dyn Target>>,
+}
+
+/// Everything that effects are done with, fixed at start.
+pub(super) struct Handles {
+    pub chains: BTreeMap<Domain, ChainHandles>,
+    pub lanes: BTreeMap<LaneId, LaneIdentity>,
+    pub peers: BTreeMap<PeerId, String>,
+}
+
+impl Handles {
+    pub fn peer_id(&self, name: &str) -> Option<PeerId> {
+        self.peers.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
+    }
+
+    pub fn chain_name(&self, domain: Domain) -> &str {
+        self.chains.get(&domain).map_or("unknown", |chain| &chain.name)
+    }
+}
+
+/// Builds the machine's configuration and the handles.
+pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(MachineConfig, Handles)> {
+    let mut chains = BTreeMap::new();
+    let mut setups = Vec::new();
+    for chain in config.chains.values() {
+        let client = chain.chain.client();
+        let anchor = chain.chain.anchor();
+        let source = chain.chain.source();
+        let has_source = !source.endpoints().is_empty();
+        let target = chain.chain.target();
+        let read = || format!("the anchor of chain {}", chain.name);
+        setups.push(ChainSetup {
+            domain: chain.domain,
+            height: client.trusted_height(&anchor).with_context(read)?,
+            hash: client.trusted_hash(&anchor).with_context(read)?,
+            anchor,
+            has_source,
+            has_target: target.is_some(),
+            strength: client.strength(),
+            poll_interval: chain.poll_interval,
+        });
+        let handles = ChainHandles { name: chain.name.clone(), client, source: has_source.then_some(source), target };
+        chains.insert(chain.domain, handles);
+    }
+    let peers: BTreeMap<PeerId, String> =
+        (0_u32..).map(PeerId).zip(config.peers.iter().map(|peer| peer.name.clone())).collect();
+    let limits = Limits {
+        batch_entries: config.batch.max_entries,
+        batch_bytes: config.batch.max_bytes,
+        batch_gas: config.batch.max_gas,
+        batch_delay: config.batch.max_delay,
+        ..Limits::default()
+    };
+    let handles =
+        Handles { chains, lanes: config.lanes.iter().map(|lane| (lane.id, lane.identity.clone())).collect(), peers };
+    let lanes = config.lanes.iter().map(|lane| LaneSetup {
+        identity: lane.identity.clone(),
+        peer: lane.peer.as_ref().and_then(|name| handles.peer_id(name)),
+        source_committee: None,
+        destination_committee: None,
+    });
+    let machine = MachineConfig {
+        role: config.node.role,
+        chains: setups,
+        lanes: lanes.collect(),
+        peers: (0_u32..).map(PeerId).zip(&config.peers).map(|(id, peer)| PeerSetup { id, role: peer.role }).collect(),
+        limits,
+        jitter_seed,
+    };
+    Ok((machine, handles))
+}
+
+/// The link's configuration: who may talk, about which lanes.
+pub(super) fn link_config(config: &Config) -> anyhow::Result<LinkConfig> {
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        // An attester may be asked about every lane; a relay only about those that it shares with us.
+        let lanes = match peer.role {
+            Role::Attester => None,
+            Role::Relay if config.node.role == Role::Attester => None,
+            Role::Relay => {
+                let shared = config.lanes.iter().filter(|lane| lane.peer.as_ref() == Some(&peer.name));
+                Some(shared.map(|lane| lane.id).collect())
+            }
+        };
+        peers.push(PeerConfig {
+            name: PeerName::new(&peer.name),
+            fingerprint: Fingerprint(peer.fingerprint),
+            address: peer.address.as_deref().map(str::parse).transpose().context("a peer's address")?,
+            lanes,
+        });
+    }
+    let identity = Identity::load(&config.link.identity_file).context("the link key")?;
+    Ok(LinkConfig { listen: config.link.listen, identity, peers, limits: LinkLimits::default() })
+}
