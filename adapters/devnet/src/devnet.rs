@@ -11,18 +11,21 @@ use tokio::task::JoinHandle;
 use crate::city::City;
 use crate::node_server::{NodeServer, Shared};
 use crate::sealed_evm::{SealedEvmChain, SealedEvmConfig};
+use crate::weighted_bcos::{WeightedBcosChain, WeightedBcosConfig};
 
 /// What to start.
 #[derive(Clone, Debug, Default)]
 pub struct DevnetConfig {
     /// The QBFT chain; none when `None`.
     pub sealed_evm: Option<CityConfig<SealedEvmConfig>>,
+    /// The BCOS chain; none when `None`.
+    pub weighted_bcos: Option<CityConfig<WeightedBcosConfig>>,
 }
 
 impl DevnetConfig {
     /// Both chains with their defaults, on ports that the system picks.
     pub fn both() -> Self {
-        Self { sealed_evm: Some(CityConfig::default()) }
+        Self { sealed_evm: Some(CityConfig::default()), weighted_bcos: Some(CityConfig::default()) }
     }
 }
 
@@ -72,6 +75,7 @@ pub enum DevnetError {
 #[derive(Debug)]
 pub struct Devnet {
     sealed_evm: Option<Running<SealedEvmChain>>,
+    weighted_bcos: Option<Running<WeightedBcosChain>>,
 }
 
 impl Devnet {
@@ -90,12 +94,26 @@ impl Devnet {
                 Some(Running::start(SealedEvmChain::new(city.chain.clone()), &city).await?)
             }
         };
-        Ok(Self { sealed_evm })
+        let weighted_bcos = match config.weighted_bcos {
+            None => None,
+            Some(mut city) => {
+                if city.chain.genesis_millis == 0 {
+                    city.chain.genesis_millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+                }
+                Some(Running::start(WeightedBcosChain::new(city.chain.clone()), &city).await?)
+            }
+        };
+        Ok(Self { sealed_evm, weighted_bcos })
     }
 
     /// The QBFT chain, if it was started.
     pub fn sealed_evm(&self) -> Option<&Running<SealedEvmChain>> {
         self.sealed_evm.as_ref()
+    }
+
+    /// The BCOS chain, if it was started.
+    pub fn weighted_bcos(&self) -> Option<&Running<WeightedBcosChain>> {
+        self.weighted_bcos.as_ref()
     }
 
     /// Runs until the future is ready, then stops everything.
@@ -107,6 +125,9 @@ impl Devnet {
     /// Stops all nodes and producers.
     pub async fn stop(self) {
         if let Some(city) = &self.sealed_evm {
+            city.stop().await;
+        }
+        if let Some(city) = &self.weighted_bcos {
             city.stop().await;
         }
     }

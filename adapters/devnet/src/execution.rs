@@ -4,18 +4,22 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
+use revm::MainContext;
+use revm::bytecode::opcode::KECCAK256;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
-use revm::context::{BlockEnv, CfgEnv, Context, ContextSetters, ContextTr, JournalTr, TxEnv};
+use revm::context::{BlockEnv, CfgEnv, Context, ContextSetters, ContextTr, Evm, JournalTr, TxEnv};
 use revm::database_interface::WrapDatabaseRef;
-use revm::handler::{EthFrame, Handler, MainnetContext, MainnetEvm, MainnetHandler};
+use revm::handler::instructions::EthInstructions;
+use revm::handler::{EthFrame, Handler, MainnetContext, MainnetHandler};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInit;
-use revm::interpreter::{CreateScheme, FrameInput, GasTracker};
+use revm::interpreter::{CreateScheme, FrameInput, GasTracker, Instruction};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
-use revm::{MainBuilder, MainContext};
 use thiserror::Error;
 
+use crate::chain_hash::{ChainPrecompiles, sm3_instruction};
 use crate::world::World;
 
 /// What does not change from block to block.
@@ -29,6 +33,10 @@ pub struct Rules {
     pub max_code_bytes: usize,
     /// Account nonces order transactions. Off on chains that keep a window of random nonces instead.
     pub ordered_nonces: bool,
+    /// The chain's own hash: what KECCAK256 answers.
+    pub suite: CryptoSuite,
+    /// There is a contract of hashes at 0x100a.
+    pub has_crypto_contract: bool,
 }
 
 /// What a contract sees of the block that it runs in.
@@ -101,7 +109,7 @@ pub fn execute(
 ) -> Result<(Execution, EvmState), ExecutionError> {
     let mut settings = settings(rules);
     settings.disable_nonce_check = !rules.ordered_nonces;
-    run(world, settings, environment, transaction, create_at)
+    run(world, rules, settings, environment, transaction, create_at)
 }
 
 /// Executes a call whose changes are dropped: nonce, balance and fee are not checked.
@@ -120,7 +128,19 @@ pub fn call(
     settings.disable_base_fee = true;
     settings.disable_eip3607 = true;
     settings.tx_chain_id_check = false;
-    run(world, settings, environment, transaction, None).map(|(result, _)| result)
+    run(world, rules, settings, environment, transaction, None).map(|(result, _)| result)
+}
+
+/// Gas of KECCAK256 before the words are counted (yellow paper, Gkeccak256).
+const KECCAK256_STATIC_GAS: u16 = 30;
+
+/// True when a built-in contract of the machine lies at the address.
+pub fn is_precompile(rules: &Rules, address: Address) -> bool {
+    precompiles(rules).has(&address)
+}
+
+fn precompiles(rules: &Rules) -> ChainPrecompiles {
+    ChainPrecompiles::new(rules.spec, rules.has_crypto_contract.then_some(rules.suite))
 }
 
 fn settings(rules: &Rules) -> CfgEnv {
@@ -132,6 +152,7 @@ fn settings(rules: &Rules) -> CfgEnv {
 
 fn run(
     world: &World,
+    rules: &Rules,
     settings: CfgEnv,
     environment: &Environment,
     transaction: TxEnv,
@@ -147,8 +168,12 @@ fn run(
         prevrandao: Some(B256::ZERO),
         ..BlockEnv::default()
     };
-    let mut evm =
-        Context::mainnet().with_db(WrapDatabaseRef(world)).with_block(block).with_cfg(settings).build_mainnet();
+    let context = Context::mainnet().with_db(WrapDatabaseRef(world)).with_block(block).with_cfg(settings);
+    let mut instructions = EthInstructions::new_mainnet_with_spec(rules.spec);
+    if rules.suite == CryptoSuite::Gm {
+        instructions.insert_instruction(KECCAK256, Instruction::new(sm3_instruction), KECCAK256_STATIC_GAS);
+    }
+    let mut evm = Machine::new(context, instructions, precompiles(rules));
     evm.ctx.set_tx(transaction);
     let outcome = PlacingHandler { create_at, machine: PhantomData }.run(&mut evm);
     let changes = evm.ctx.journal_mut().finalize();
@@ -177,7 +202,14 @@ impl From<ExecutionResult> for Execution {
     }
 }
 
-type Machine<'a> = MainnetEvm<MainnetContext<WrapDatabaseRef<&'a World>>>;
+type MachineContext<'a> = MainnetContext<WrapDatabaseRef<&'a World>>;
+type Machine<'a> = Evm<
+    MachineContext<'a>,
+    (),
+    EthInstructions<EthInterpreter, MachineContext<'a>>,
+    ChainPrecompiles,
+    EthFrame<EthInterpreter>,
+>;
 
 /// The standard handler, but the contract of a creating transaction may be put at a given address.
 struct PlacingHandler<'a> {

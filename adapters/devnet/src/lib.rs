@@ -1,5 +1,7 @@
 //! A stand-in for both city chains in one process: a real EVM, real seals, both RPC dialects.
 
+pub mod bcos_rpc;
+mod chain_hash;
 pub mod city;
 mod devnet;
 pub mod eth_rpc;
@@ -8,6 +10,7 @@ pub mod keys;
 mod node_server;
 pub mod rpc_fault;
 pub mod sealed_evm;
+pub mod weighted_bcos;
 pub mod world;
 
 pub use devnet::{CityConfig, Devnet, DevnetConfig, DevnetError, Running};

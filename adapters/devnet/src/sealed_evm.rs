@@ -16,6 +16,7 @@ use alloy_consensus::Transaction;
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
+use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use revm::context::TxEnv;
 use revm::primitives::hardfork::SpecId;
 use serde_json::Value;
@@ -124,8 +125,14 @@ impl SealedEvmChain {
         let hash = block_hash(&header, &unsealed);
         world.note_block_hash(0, hash);
         let genesis = Block { header, hash, unsealed, round: 0, seals: Vec::new(), transactions: Vec::new() };
-        let rules =
-            Rules { spec: SpecId::LONDON, chain_id: config.chain_id, max_code_bytes: 24_576, ordered_nonces: true };
+        let rules = Rules {
+            spec: SpecId::LONDON,
+            chain_id: config.chain_id,
+            max_code_bytes: 24_576,
+            ordered_nonces: true,
+            suite: CryptoSuite::Standard,
+            has_crypto_contract: false,
+        };
         Self {
             rules,
             accounts,

@@ -82,6 +82,15 @@ impl World {
         self.accounts.insert(key, record);
     }
 
+    /// Puts code at an address. Meant for genesis.
+    pub fn set_code(&mut self, address: Address, code: Bytes) {
+        let key = keccak256(address);
+        let mut record = self.accounts.get(&key).cloned().unwrap_or_else(Record::empty);
+        record.code_hash = keccak256(&code);
+        self.codes.insert(record.code_hash, Bytecode::new_legacy(code));
+        self.accounts.insert(key, record);
+    }
+
     /// Remembers the hash of a block for the BLOCKHASH instruction.
     pub fn note_block_hash(&mut self, number: u64, hash: B256) {
         self.block_hashes.insert(number, hash);

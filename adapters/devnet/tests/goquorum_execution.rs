@@ -9,6 +9,7 @@ use cityrelay_devnet::sealed_evm::block::{self, Included};
 use cityrelay_devnet::sealed_evm::extra_data::blank_header;
 use cityrelay_devnet::sealed_evm::pool::{Signed, machine_input};
 use cityrelay_devnet::world::World;
+use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use revm::primitives::hardfork::SpecId;
 use serde_json::Value;
 
@@ -40,7 +41,14 @@ fn signed(recorded: &Value, chain_id: u64) -> Signed {
 fn a_recorded_chain_executes_to_the_same_roots() {
     let recorded: Value = serde_json::from_str(include_str!("../vectors/goquorum-execution.json")).unwrap();
     let chain_id = recorded["chainId"].as_u64().unwrap();
-    let rules = Rules { spec: SpecId::LONDON, chain_id, max_code_bytes: 65_536, ordered_nonces: true };
+    let rules = Rules {
+        spec: SpecId::LONDON,
+        chain_id,
+        max_code_bytes: 65_536,
+        ordered_nonces: true,
+        suite: CryptoSuite::Standard,
+        has_crypto_contract: false,
+    };
     let mut world = World::default();
     let mut executed = 0;
     for recorded_block in recorded["blocks"].as_array().unwrap() {

@@ -1,4 +1,6 @@
 //! `extraData` of a QBFT header, and the two hashes that are taken over it.
+//!
+//! Written apart from the adapter's codec, over another RLP library: each checks the other.
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256, b256, keccak256};

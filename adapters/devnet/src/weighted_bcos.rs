@@ -1,0 +1,591 @@
+//! The FISCO BCOS chain: blocks, weighted signatures and sealer changes, without sockets and without a clock.
+//!
+//! A stand-in for v3.16.4 with executor version 1: all sealers are keys in one process, and there is no PBFT between
+//! them. What comes out, headers, signatures, roots, receipts and proofs, is what a network of real nodes would show.
+
+pub mod block;
+mod genesis;
+pub mod pool;
+pub mod sealers;
+pub mod system_contract;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
+use cityrelay_core::hash::Hash32;
+use cityrelay_fisco_bcos::codec::account::SecretKey;
+use cityrelay_fisco_bcos::codec::header::{BlockHeader, HeaderSignature, Parent};
+use cityrelay_fisco_bcos::codec::merkle;
+use cityrelay_fisco_bcos::codec::receipt::{LogEntry, Receipt};
+use cityrelay_fisco_bcos::codec::suite::{CryptoSuite, PublicKey};
+use cityrelay_fisco_bcos::codec::transaction::{Transaction, TransactionData};
+use revm::context::TxEnv;
+use revm::context::result::HaltReason;
+use revm::primitives::hardfork::SpecId;
+use serde_json::Value;
+
+use self::block::{Block, Included};
+use self::pool::{Domain, Pool, Signed};
+use self::sealers::{Consensus, Sealer, min_quorum};
+use self::system_contract::{CALL_GAS, CONSENSUS, SYSTEM_CONFIG, SystemAnswer, error_output};
+use crate::bcos_rpc;
+use crate::chain_hash::CRYPTO_CONTRACT;
+use crate::city::{City, Reply, Waiting};
+use crate::execution::{self, Ended, Environment, Rules};
+use crate::rpc_fault::RpcFault;
+use crate::world::{SlotChange, World};
+
+/// 3.16.4 as headers carry it.
+pub const VERSION: u32 = 0x0310_0400;
+/// Gas of every native transaction of version 0; `tx_gas_limit` of a default chain.
+pub const TX_GAS_LIMIT: u64 = 3_000_000_000;
+/// What CHAINID answers: the default `web3_chain_id`.
+const WEB3_CHAIN_ID: u64 = 20_200;
+
+/// How a chain begins.
+#[derive(Clone, Debug)]
+pub struct WeightedBcosConfig {
+    /// Hash and curve; default standard.
+    pub suite: CryptoSuite,
+    /// Default `chain0`.
+    pub chain_id: String,
+    /// Default `group0`.
+    pub group_id: String,
+    /// Weights of the sealers at genesis, each at least 1; default four of 1.
+    pub weights: Vec<u64>,
+    /// Keys of nodes that can join later; default 2.
+    pub spare_nodes: usize,
+    /// All keys are drawn from it; default 1.
+    pub seed: u64,
+    /// Time of block 1 in unix milliseconds; default 0.
+    pub genesis_millis: u64,
+    /// Accounts with known keys; default 10.
+    pub accounts: usize,
+    /// Most transactions in a block; default 1,000.
+    pub tx_count_limit: usize,
+    /// Make block 1 at once, with one configuration call: an idle chain makes no blocks, and a light client begins at
+    /// block 1 or later. Default true.
+    pub founding_block: bool,
+}
+
+impl Default for WeightedBcosConfig {
+    fn default() -> Self {
+        Self {
+            suite: CryptoSuite::Standard,
+            chain_id: "chain0".to_owned(),
+            group_id: "group0".to_owned(),
+            weights: vec![1; 4],
+            spare_nodes: 2,
+            seed: 1,
+            genesis_millis: 0,
+            accounts: 10,
+            tx_count_limit: 1_000,
+            founding_block: true,
+        }
+    }
+}
+
+/// The chain and everything that its sealers know.
+#[derive(Debug)]
+pub struct WeightedBcosChain {
+    config: WeightedBcosConfig,
+    rules: Rules,
+    accounts: Vec<SecretKey>,
+    node_keys: Vec<SecretKey>,
+    operator: SecretKey,
+    operator_nonce: u64,
+    blocks: Vec<Arc<Block>>,
+    by_hash: HashMap<Hash32, u64>,
+    by_transaction: HashMap<Hash32, (u64, usize)>,
+    world: World,
+    pool: Pool,
+    consensus: Consensus,
+    tx_count_limit: usize,
+    stopped: BTreeSet<[u8; 64]>,
+    views_skipped: u64,
+    view: u64,
+}
+
+/// A change of the consensus table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealerChange {
+    /// Makes the node an observer, a sealer included.
+    AddObserver(PublicKey),
+    /// Makes an observer a sealer of this weight.
+    AddSealer(PublicKey, u64),
+    /// Changes a sealer's weight.
+    SetWeight(PublicKey, u64),
+    /// Takes the node out of the table.
+    Remove(PublicKey),
+}
+
+/// What a read-only call answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// 0 for success.
+    pub status: i32,
+    /// Return data.
+    pub output: Bytes,
+}
+
+impl WeightedBcosChain {
+    /// Makes block 0, and block 1 where the configuration says so.
+    pub fn new(config: WeightedBcosConfig) -> Self {
+        let key = |purpose: &str, index: usize| derive(config.suite, config.seed, purpose, index);
+        let accounts = (0..config.accounts).map(|index| key("account", index)).collect();
+        let node_keys: Vec<SecretKey> =
+            (0..config.weights.len() + config.spare_nodes).map(|index| key("node", index)).collect();
+        let consensus = Consensus::new(
+            node_keys
+                .iter()
+                .zip(&config.weights)
+                .map(|(key, weight)| Sealer { id: *key.public(), weight: *weight })
+                .collect(),
+        );
+        let operator = key("operator", 0);
+        let mut world = World::default();
+        // Its code size is 1 on real nodes; the bytes are never run.
+        world.set_code(CRYPTO_CONTRACT, Bytes::from_static(&[0]));
+        let genesis = genesis::block(&config, consensus.sealers(), operator.address());
+        let mut chain = Self {
+            rules: Rules {
+                spec: SpecId::CANCUN,
+                chain_id: WEB3_CHAIN_ID,
+                max_code_bytes: 24_576,
+                ordered_nonces: false,
+                suite: config.suite,
+                has_crypto_contract: true,
+            },
+            accounts,
+            node_keys,
+            operator,
+            operator_nonce: 0,
+            by_hash: HashMap::from([(genesis.hash, 0)]),
+            blocks: vec![Arc::new(genesis)],
+            by_transaction: HashMap::new(),
+            world,
+            pool: Pool::default(),
+            consensus,
+            tx_count_limit: config.tx_count_limit.max(1),
+            stopped: BTreeSet::new(),
+            views_skipped: 0,
+            view: 0,
+            config,
+        };
+        if chain.config.founding_block {
+            let limit = chain.tx_count_limit.to_string();
+            let input = genesis::set_value_call(chain.config.suite, "tx_count_limit", &limit);
+            chain.submit_as_operator(SYSTEM_CONFIG, input);
+            chain.produce_block(chain.config.genesis_millis);
+        }
+        chain
+    }
+
+    /// How the chain began.
+    pub fn config(&self) -> &WeightedBcosConfig {
+        &self.config
+    }
+
+    /// Accounts to send from. Nobody pays for gas here.
+    pub fn accounts(&self) -> &[SecretKey] {
+        &self.accounts
+    }
+
+    /// Keys of all nodes that seal or may come to; the first ones at genesis.
+    pub fn node_keys(&self) -> &[SecretKey] {
+        &self.node_keys
+    }
+
+    /// Takes a tars transaction into the pool and returns its hash.
+    ///
+    /// # Errors
+    /// The fault that `sendTransaction` answers.
+    pub fn submit(&mut self, raw: &[u8]) -> Result<Hash32, RpcFault> {
+        let domain = Domain {
+            suite: self.config.suite,
+            chain_id: &self.config.chain_id,
+            group_id: &self.config.group_id,
+            height: self.blocks.len().saturating_sub(1) as u64,
+        };
+        self.pool.insert(raw, domain)
+    }
+
+    /// The waiting transactions.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Forgets all waiting transactions.
+    pub fn drop_waiting(&mut self) {
+        self.pool.clear();
+    }
+
+    /// Sends a direct call of the consensus contract. It changes the list from the block after the one that holds it.
+    pub fn change_sealers(&mut self, change: SealerChange) {
+        let input = genesis::consensus_call(self.config.suite, change);
+        self.submit_as_operator(CONSENSUS, input);
+    }
+
+    /// Stops a node: it neither leads nor signs until [`WeightedBcosChain::resume_sealer`].
+    pub fn stop_sealer(&mut self, id: PublicKey) {
+        self.stopped.insert(id.0);
+    }
+
+    /// Starts a stopped node again.
+    pub fn resume_sealer(&mut self, id: PublicKey) {
+        self.stopped.remove(&id.0);
+    }
+
+    /// The next block is led by a later leader, as after view changes.
+    pub fn skip_views(&mut self, views: u64) {
+        self.views_skipped += views;
+    }
+
+    /// The consensus table that the next block will list.
+    pub fn consensus(&self) -> &Consensus {
+        &self.consensus
+    }
+
+    /// View changes so far.
+    pub fn view(&self) -> u64 {
+        self.view
+    }
+
+    /// Height of the newest block.
+    pub fn height(&self) -> u64 {
+        self.blocks.len().saturating_sub(1) as u64
+    }
+
+    /// The newest block.
+    #[expect(clippy::expect_used, reason = "a chain is made with its block 0")]
+    pub fn newest(&self) -> &Arc<Block> {
+        self.blocks.last().expect("block 0 exists")
+    }
+
+    /// The block at a height.
+    pub fn block(&self, height: u64) -> Option<&Arc<Block>> {
+        usize::try_from(height).ok().and_then(|at| self.blocks.get(at))
+    }
+
+    /// The block with a hash.
+    pub fn block_by_hash(&self, hash: Hash32) -> Option<&Arc<Block>> {
+        self.by_hash.get(&hash).and_then(|height| self.block(*height))
+    }
+
+    /// The block that holds a transaction, and its place there.
+    pub fn find_transaction(&self, hash: Hash32) -> Option<(&Arc<Block>, usize)> {
+        let (height, index) = self.by_transaction.get(&hash)?;
+        Some((self.block(*height)?, *index))
+    }
+
+    /// The code of an account.
+    pub fn code(&self, address: Address) -> Bytes {
+        self.world.code(address)
+    }
+
+    /// Most transactions in a block.
+    pub fn tx_count_limit(&self) -> usize {
+        self.tx_count_limit
+    }
+
+    /// Executes a read-only call on the newest state.
+    pub fn call(&self, sender: Address, to: Address, input: Bytes) -> CallAnswer {
+        let suite = self.config.suite;
+        if to == CONSENSUS {
+            let answer = system_contract::call_consensus(suite, &mut self.consensus.clone(), &input);
+            return CallAnswer { status: answer.status, output: answer.output };
+        }
+        if !self.is_callable(to) {
+            return CallAnswer { status: 16, output: error_output(suite, NO_CODE) };
+        }
+        let header = &self.newest().header;
+        let environment = environment(header.number, header.timestamp);
+        let call =
+            TxEnv { caller: sender, gas_limit: TX_GAS_LIMIT, kind: TxKind::Call(to), data: input, ..TxEnv::default() };
+        match execution::call(&self.world, &self.rules, &environment, call) {
+            Ok(result) if result.ended == Ended::Success => CallAnswer { status: 0, output: result.output },
+            // Recorded of v3.9.0: the reason of a revert is not handed out.
+            Ok(_) | Err(_) => CallAnswer { status: 1, output: Bytes::new() },
+        }
+    }
+
+    /// Makes and signs the next block with what waits. Its time is `now_millis`, but never before its parent's.
+    ///
+    /// Returns `None` when nothing waits, or when the sealers that run have too little weight.
+    pub fn produce_block(&mut self, now_millis: u64) -> Option<Arc<Block>> {
+        let sealers = self.consensus.sealers().to_vec();
+        let running: u64 =
+            sealers.iter().filter(|sealer| !self.stopped.contains(&sealer.id.0)).map(|sealer| sealer.weight).sum();
+        if self.pool.is_empty() || running < min_quorum(self.consensus.total_weight()) {
+            return None;
+        }
+        let parent = Arc::clone(self.newest());
+        let number = parent.header.number + 1;
+        let timestamp = now_millis.max(parent.header.timestamp + 1);
+        let taken = self.pool.take(self.tx_count_limit, number);
+        if taken.is_empty() {
+            return None;
+        }
+        let leader = self.leader(&sealers, number)?;
+        let mut changes = Vec::new();
+        let transactions: Vec<Included> = taken
+            .into_iter()
+            .enumerate()
+            .map(|(index, signed)| self.execute(signed, number, timestamp, index, &mut changes))
+            .collect();
+        let suite = self.config.suite;
+        let hashes: Vec<Hash32> = transactions.iter().map(|included| included.signed.hash).collect();
+        let receipts: Vec<Hash32> = transactions.iter().map(|included| included.receipt_hash).collect();
+        let gas: u64 = transactions.iter().filter_map(|included| included.receipt.gas_used.parse::<u64>().ok()).sum();
+        let header = BlockHeader {
+            version: VERSION,
+            parents: vec![Parent { number: parent.header.number, hash: parent.hash }],
+            txs_root: merkle::root(suite, &hashes).0.to_vec(),
+            receipts_root: merkle::root(suite, &receipts).0.to_vec(),
+            state_root: state_root(suite, number, &changes).0.to_vec(),
+            number,
+            gas_used: gas.to_string(),
+            timestamp,
+            sealer: leader,
+            sealers: sealers.iter().map(|sealer| sealer.id).collect(),
+            extra_data: Vec::new(),
+            weights: sealers.iter().map(|sealer| sealer.weight).collect(),
+        };
+        let block = self.sign(header, transactions);
+        Some(self.append(block))
+    }
+
+    /// Signs a header with the key of every running sealer that it lists.
+    pub(crate) fn sign(&self, header: BlockHeader, transactions: Vec<Included>) -> Block {
+        let hash = header.hash(self.config.suite);
+        let mut signatures = Vec::new();
+        for (index, id) in header.sealers.iter().enumerate().filter(|(_, id)| !self.stopped.contains(&id.0)) {
+            let key = self.node_keys.iter().find(|key| key.public() == id);
+            if let Some(signature) = key.and_then(|key| key.sign_header(&hash).ok()) {
+                signatures.push(HeaderSignature { sealer: index as u64, signature });
+            }
+        }
+        Block { header, hash, signatures, transactions }
+    }
+
+    fn leader(&mut self, sealers: &[Sealer], number: u64) -> Option<u64> {
+        let count = sealers.len() as u64;
+        self.view += std::mem::take(&mut self.views_skipped);
+        for _ in 0..count {
+            let index = (number + self.view) % count;
+            let sealer = sealers.get(usize::try_from(index).ok()?)?;
+            if !self.stopped.contains(&sealer.id.0) {
+                return Some(index);
+            }
+            self.view += 1;
+        }
+        None
+    }
+
+    fn execute(
+        &mut self,
+        signed: Signed,
+        number: u64,
+        timestamp: u64,
+        index: usize,
+        changes: &mut Vec<SlotChange>,
+    ) -> Included {
+        let suite = self.config.suite;
+        let data = &signed.transaction.data;
+        let mut receipt = Receipt { version: data.version, block_number: number, ..Receipt::default() };
+        let to = data.to.strip_prefix("0x").unwrap_or(&data.to);
+        let target = if to.is_empty() { None } else { Some(to.parse::<Address>().unwrap_or_default()) };
+        let system = |answer: SystemAnswer, receipt: &mut Receipt| {
+            receipt.status = answer.status;
+            receipt.output = answer.output.to_vec();
+            receipt.gas_used = CALL_GAS.to_string();
+        };
+        match target {
+            Some(CONSENSUS) => {
+                system(system_contract::call_consensus(suite, &mut self.consensus, &data.input), &mut receipt);
+            }
+            Some(SYSTEM_CONFIG) => {
+                let answer = system_contract::call_system_config(suite, &mut self.tx_count_limit, &data.input);
+                system(answer, &mut receipt);
+            }
+            Some(target) if !self.is_callable(target) => {
+                receipt.status = 16;
+                receipt.output = error_output(suite, NO_CODE).to_vec();
+                receipt.gas_used = 21_000.to_string();
+            }
+            target => self.execute_in_machine(&signed, target, timestamp, index, &mut receipt, changes),
+        }
+        let receipt_hash = receipt.hash(suite);
+        Included { signed, receipt, receipt_hash }
+    }
+
+    fn execute_in_machine(
+        &mut self,
+        signed: &Signed,
+        target: Option<Address>,
+        timestamp: u64,
+        index: usize,
+        receipt: &mut Receipt,
+        changes: &mut Vec<SlotChange>,
+    ) {
+        let suite = self.config.suite;
+        let data = &signed.transaction.data;
+        let created = contract_address(suite, receipt.block_number, index);
+        let gas_limit =
+            if data.version >= 1 && data.gas_limit > 0 { data.gas_limit.min(TX_GAS_LIMIT) } else { TX_GAS_LIMIT };
+        let transaction = TxEnv {
+            caller: Address::from(signed.sender),
+            gas_limit,
+            kind: target.map_or(TxKind::Create, TxKind::Call),
+            data: Bytes::from(data.input.clone()),
+            chain_id: Some(WEB3_CHAIN_ID),
+            ..TxEnv::default()
+        };
+        let environment = environment(receipt.block_number, timestamp);
+        let run = execution::execute(&self.world, &self.rules, &environment, transaction, Some(created));
+        let (result, state) = match run {
+            Ok(run) => run,
+            // The gas does not even cover the call data.
+            Err(_) => {
+                receipt.status = 12;
+                receipt.output = error_output(suite, OUT_OF_GAS).to_vec();
+                receipt.gas_used = gas_limit.to_string();
+                return;
+            }
+        };
+        changes.extend(self.world.apply(state));
+        receipt.gas_used = result.gas_used.to_string();
+        receipt.status = status(&result.ended);
+        receipt.output = match (&result.ended, target) {
+            // A deployment's code is not its output.
+            (Ended::Success, None) => Vec::new(),
+            (Ended::Halt(HaltReason::OutOfGas(_)), _) => error_output(suite, OUT_OF_GAS).to_vec(),
+            _ => result.output.to_vec(),
+        };
+        if target.is_none() && result.ended == Ended::Success {
+            receipt.contract_address = hex::encode(created);
+        }
+        receipt.logs = result
+            .logs
+            .iter()
+            .map(|log| LogEntry {
+                address: hex::encode(log.address),
+                topics: log.topics().iter().map(|topic| Hash32(topic.0)).collect(),
+                data: log.data.data.to_vec(),
+            })
+            .collect();
+    }
+
+    fn is_callable(&self, address: Address) -> bool {
+        !self.world.code(address).is_empty() || execution::is_precompile(&self.rules, address)
+    }
+
+    fn append(&mut self, block: Block) -> Arc<Block> {
+        let block = Arc::new(block);
+        let number = block.header.number;
+        self.world.note_block_hash(number, block.hash.0.into());
+        self.by_hash.insert(block.hash, number);
+        for (index, included) in block.transactions.iter().enumerate() {
+            self.by_transaction.insert(included.signed.hash, (number, index));
+        }
+        self.blocks.push(Arc::clone(&block));
+        block
+    }
+
+    #[expect(clippy::expect_used, reason = "the operator's own transactions name the right chain and a fresh nonce")]
+    fn submit_as_operator(&mut self, to: Address, input: Vec<u8>) {
+        self.operator_nonce += 1;
+        let nonce = keccak256(format!("operator {} {}", self.config.seed, self.operator_nonce));
+        let data = TransactionData {
+            chain_id: self.config.chain_id.clone(),
+            group_id: self.config.group_id.clone(),
+            block_limit: self.height() + 500,
+            nonce: hex::encode(nonce).chars().take(32).collect(),
+            to: format!("0x{}", hex::encode(to)),
+            input,
+            ..TransactionData::default()
+        };
+        let transaction = Transaction::sign(data, &self.operator).expect("a valid key signs");
+        self.submit(&transaction.encode()).expect("an operator's transaction is in order");
+    }
+}
+
+impl City for WeightedBcosChain {
+    fn tick(&mut self, now: Duration) -> bool {
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.produce_block(millis).is_some()
+    }
+
+    fn height(&self) -> u64 {
+        WeightedBcosChain::height(self)
+    }
+
+    fn respond(&mut self, node: usize, body: &[u8]) -> Reply {
+        bcos_rpc::respond(self, node, body)
+    }
+
+    fn resume(&mut self, _node: usize, waiting: &Waiting, is_late: bool) -> Option<Value> {
+        bcos_rpc::resume(self, waiting, is_late)
+    }
+}
+
+const NO_CODE: &str = "Call address error.";
+const OUT_OF_GAS: &str = "Execution out of gas.";
+
+fn environment(number: u64, timestamp: u64) -> Environment {
+    Environment {
+        number,
+        timestamp,
+        gas_limit: TX_GAS_LIMIT,
+        beneficiary: Address::ZERO,
+        base_fee: 0,
+        difficulty: U256::ZERO,
+    }
+}
+
+/// `TransactionStatus.h`.
+fn status(ended: &Ended) -> i32 {
+    match ended {
+        Ended::Success => 0,
+        Ended::Revert => 16,
+        Ended::Halt(HaltReason::OutOfGas(_)) => 12,
+        Ended::Halt(HaltReason::InvalidJump) => 11,
+        Ended::Halt(HaltReason::StackOverflow) => 13,
+        Ended::Halt(HaltReason::StackUnderflow) => 14,
+        Ended::Halt(HaltReason::PrecompileError | HaltReason::PrecompileErrorWithContext(_)) => 15,
+        Ended::Halt(HaltReason::CreateCollision) => 17,
+        Ended::Halt(_) => 10,
+    }
+}
+
+/// Where a deployment lands: the first 20 bytes of H("<block>_<index>_0"), as eleven recorded deployments do
+/// (`bcos-executor` `newEVMAddress`). Contracts made by contracts lie where Ethereum puts them: an own rule.
+pub fn contract_address(suite: CryptoSuite, number: u64, index: usize) -> Address {
+    let hash = suite.hash(format!("{number}_{index}_0").as_bytes());
+    Address::from(hash.0.first_chunk::<20>().copied().unwrap_or_default())
+}
+
+/// An XOR over hashes of what changed, as the real one; the height goes in so that it is never zero.
+fn state_root(suite: CryptoSuite, number: u64, changes: &[SlotChange]) -> Hash32 {
+    let mut root = suite.hash(&number.to_be_bytes()).0;
+    for change in changes {
+        let slot = change.slot.to_be_bytes::<32>();
+        let value = change.value.to_be_bytes::<32>();
+        let entry = suite.hash(&[change.address.as_slice(), &slot, &value].concat());
+        root.iter_mut().zip(entry.0).for_each(|(byte, other)| *byte ^= other);
+    }
+    Hash32(root)
+}
+
+fn derive(suite: CryptoSuite, seed: u64, purpose: &str, index: usize) -> SecretKey {
+    let mut secret = keccak256(format!("cityrelay-devnet/weighted-bcos/{purpose}/{seed}/{index}"));
+    loop {
+        // A hash at or above the group order, or zero, is no scalar: draw again.
+        match SecretKey::from_bytes(suite, &secret.0) {
+            Ok(key) => return key,
+            Err(_) => secret = keccak256(secret),
+        }
+    }
+}
