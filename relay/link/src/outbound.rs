@@ -34,7 +34,7 @@ pub(crate) struct Outbound {
 
 #[derive(Debug)]
 struct Streams {
-    control: Option<SendStream>,
+    control: Option<(SendStream, Vec<u8>)>,
     queues: HashMap<StreamKey, Queue>,
     writers: JoinSet<()>,
     is_closed: bool,
@@ -69,7 +69,14 @@ struct Prepared {
 }
 
 impl Outbound {
-    pub(crate) fn new(connection: Connection, peer: Arc<Peer>, control: SendStream, limits: &LinkLimits) -> Self {
+    /// `head` is what the control stream has still to begin with.
+    pub(crate) fn new(
+        connection: Connection,
+        peer: Arc<Peer>,
+        control: SendStream,
+        head: Vec<u8>,
+        limits: &LinkLimits,
+    ) -> Self {
         Self {
             connection,
             peer,
@@ -79,12 +86,18 @@ impl Outbound {
             is_hello_taken: AtomicBool::new(false),
             is_hello_queued: AtomicBool::new(false),
             streams: Mutex::new(Streams {
-                control: Some(control),
+                control: Some((control, head)),
                 queues: HashMap::new(),
                 writers: JoinSet::new(),
                 is_closed: false,
             }),
         }
+    }
+
+    /// Starts the control stream's writer, and with it what the stream has still to begin with.
+    pub(crate) fn open_control(&self) {
+        // It fails only when the session has ended.
+        let _ = self.queue(StreamKey::Control);
     }
 
     /// Queues a frame, waiting for room. Frames of one stream leave in the order in which they were queued.
@@ -197,22 +210,19 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, key: StreamKey, control: Option<SendStream>) {
+    async fn run(mut self, key: StreamKey, control: Option<(SendStream, Vec<u8>)>) {
         if let Err(WriteError::Stopped(code)) = self.write(key, control).await {
             self.state.refused.get_or_init(|| code.into_inner());
         }
         self.state.room.close();
     }
 
-    async fn write(&mut self, key: StreamKey, control: Option<SendStream>) -> Result<(), WriteError> {
-        let mut stream = match control {
+    async fn write(&mut self, key: StreamKey, control: Option<(SendStream, Vec<u8>)>) -> Result<(), WriteError> {
+        let (mut stream, head) = match control {
             Some(control) => control,
-            None => {
-                let mut stream = self.connection.open_uni().await?;
-                stream.write_all(&key.head()).await?;
-                stream
-            }
+            None => (self.connection.open_uni().await?, key.head()),
         };
+        stream.write_all(&head).await?;
         if !matches!(key, StreamKey::Flow(_)) {
             // Small and awaited by somebody: ahead of bulk.
             let _ = stream.set_priority(1);

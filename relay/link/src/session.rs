@@ -60,9 +60,14 @@ impl Session {
     /// `DuplicateSession` when the session that stands stays; the new connection has been closed so.
     pub(crate) fn start(hub: &Arc<Hub>, peer: &Arc<Peer>, established: Established) -> Result<(), Refusal> {
         let Established { connection, dialler, send, receive, slot } = established;
+        // The dialler's first byte has asked for the session; the listener's says that it is taken.
+        let head = match dialler {
+            Dialler::Us => Vec::new(),
+            Dialler::Them => StreamKey::Control.head(),
+        };
         let session = Arc::new(Self {
             id: hub.next_session(),
-            outbound: Outbound::new(connection.clone(), Arc::clone(peer), send, &hub.limits),
+            outbound: Outbound::new(connection.clone(), Arc::clone(peer), send, head, &hub.limits),
             connection,
             dialler,
             since: Instant::now(),
@@ -78,6 +83,7 @@ impl Session {
                 return Err(refusal);
             }
         };
+        session.outbound.open_control();
         let run = Run { hub: Arc::clone(hub), peer: Arc::clone(peer), session };
         hub.tasks.spawn(run.run(receive, previous, slot));
         Ok(())

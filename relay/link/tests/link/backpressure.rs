@@ -1,0 +1,134 @@
+//! Permits that are kept hold up their sender, and nobody else.
+
+use std::time::Duration;
+
+use cityrelay_link::{LinkLimits, SendError};
+
+use crate::frames;
+use crate::node::{Node, eventually, limits, name, pair_with};
+
+const FRAME: usize = 10_000;
+
+fn small() -> LinkLimits {
+    LinkLimits {
+        max_frame_bytes: 64 << 10,
+        max_inflight_bytes_per_stream: 64 << 10,
+        max_inflight_bytes_per_peer: 256 << 10,
+        stream_window_bytes: 64 << 10,
+        max_unread_bytes_per_peer: 1 << 20,
+        ..limits()
+    }
+}
+
+/// Sends on a lane until there is no room for a while; how many were taken.
+async fn fill(node: &Node, lane: u8) -> u64 {
+    let mut taken = 0;
+    while tokio::time::timeout(
+        Duration::from_millis(500),
+        node.link.send(&name(2), &frames::extension(lane, taken + 1, FRAME)),
+    )
+    .await
+    .is_ok_and(|sent| sent.is_ok())
+    {
+        taken += 1;
+        assert!(taken < 1000, "nothing holds the sender up");
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permits_that_are_kept_hold_up_the_sender() {
+    let (a, mut b) = pair_with(small(), small()).await;
+    let taken = fill(&a, 1).await;
+    // In flight here, in QUIC's window, and in the sender's queue: nothing else holds frames.
+    let most = 3 * (64 << 10) / FRAME as u64 + 3;
+    assert!(taken <= most, "{taken} frames are held somewhere, expected at most {most}");
+    assert_eq!(a.link.try_send(&name(2), &frames::extension(1, taken + 1, FRAME)), Err(SendError::Full));
+    assert!(b.peer_stats(1).inflight_bytes <= 64 << 10);
+    assert!(a.peer_stats(2).queued_bytes <= 64 << 10);
+
+    // Taking the frames out of the queue of events is not enough: the permits count.
+    let mut kept = Vec::new();
+    while kept.len() < 6 {
+        kept.push(b.frame().await);
+    }
+    b.quiet(Duration::from_millis(300)).await;
+    assert_eq!(a.link.try_send(&name(2), &frames::extension(1, taken + 1, FRAME)), Err(SendError::Full));
+
+    drop(kept);
+    for index in 7..=taken {
+        assert_eq!(b.frame().await.0, frames::extension(1, index, FRAME));
+    }
+    a.send(2, &frames::extension(1, taken + 1, FRAME)).await;
+    assert_eq!(b.frame().await.0, frames::extension(1, taken + 1, FRAME));
+    assert_eq!(b.peer_stats(1).inflight_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_is_stuck_holds_up_no_other_lane_nor_control_nor_requests() {
+    let (a, mut b) = pair_with(small(), small()).await;
+    fill(&a, 1).await;
+    let mut stuck = Vec::new();
+    while stuck.len() < 6 {
+        stuck.push(b.frame().await);
+    }
+    for index in 1..=50 {
+        for frame in [
+            frames::extension(2, index, FRAME),
+            frames::accepted(3, index),
+            frames::at(index),
+            frames::attest_request(1),
+        ] {
+            a.send(2, &frame).await;
+            assert_eq!(b.frame().await.0, frame);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_are_stuck_leave_control_and_requests_room() {
+    let (a, mut b) = pair_with(small(), small()).await;
+    for lane in 1..=6 {
+        fill(&a, lane).await;
+    }
+    assert!(b.peer_stats(1).inflight_bytes <= 256 << 10);
+    let mut stuck = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), b.events.recv()).await {
+        stuck.push(event);
+    }
+    for height in 1..=20 {
+        a.send(2, &frames::at(height)).await;
+        assert_eq!(b.frame().await.0, frames::at(height));
+        a.send(2, &frames::attest_request(1)).await;
+        assert_eq!(b.frame().await.0, frames::attest_request(1));
+    }
+    assert!(b.peer_stats(1).inflight_bytes <= 256 << 10);
+    drop(stuck);
+    eventually("the lanes go on", || a.link.try_send(&name(2), &frames::extension(1, 1, FRAME)).is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_room_can_be_given_up_and_the_stream_goes_on_whole() {
+    let (a, mut b) = pair_with(small(), small()).await;
+    let taken = fill(&a, 1).await;
+    let (peer, frame) = (name(2), frames::extension(1, 999, FRAME));
+    for _ in 0..5 {
+        let wait = a.link.send(&peer, &frame);
+        assert!(tokio::time::timeout(Duration::from_millis(30), wait).await.is_err());
+    }
+    for index in 1..=taken {
+        assert_eq!(b.frame().await.0, frames::extension(1, index, FRAME));
+    }
+    b.quiet(Duration::from_millis(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_room_ends_with_the_session() {
+    let (a, b) = pair_with(small(), small()).await;
+    fill(&a, 1).await;
+    let link = a.link.clone();
+    let waiting = tokio::spawn(async move { link.send(&name(2), &frames::extension(1, 999, FRAME)).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    b.link.close().await;
+    assert_eq!(waiting.await.unwrap(), Err(SendError::Down { peer: name(2) }));
+}
