@@ -7,6 +7,7 @@ mod chain;
 mod config_commands;
 mod control_commands;
 mod keys;
+mod run;
 mod setup;
 mod transaction;
 
@@ -27,11 +28,11 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let wants_json = arguments.json;
     let name = arguments.command.name();
-    let outcome = run(arguments);
+    let outcome = dispatch(arguments);
     answer::print(name, wants_json, outcome)
 }
 
-fn run(arguments: Arguments) -> Result<Answer, Failure> {
+fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
     let sources = Sources {
         path: arguments.config,
         environment: std::env::vars_os()
@@ -40,6 +41,7 @@ fn run(arguments: Arguments) -> Result<Answer, Failure> {
         overrides: arguments.set,
     };
     match arguments.command {
+        Command::Run => run::run(&sources),
         Command::Config(ConfigCommand::Check) => config_commands::check(&sources),
         Command::Config(ConfigCommand::Reference) => Ok(config_commands::reference()),
         Command::Chain(ChainCommand::Replay(arguments)) => chain::replay(&sources, &arguments),

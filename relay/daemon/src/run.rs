@@ -12,5 +12,6 @@ mod plan;
 mod report;
 mod session;
 mod signer;
+mod supervisor;
 
 pub use event_loop::run;

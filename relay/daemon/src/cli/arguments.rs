@@ -25,6 +25,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Run the daemon: a relay or an attester, as configured
+    Run,
     /// Check or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -57,6 +59,7 @@ impl Command {
     /// The command's name in the JSON envelope.
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Run => "run",
             Self::Config(ConfigCommand::Check) => "config check",
             Self::Config(ConfigCommand::Reference) => "config reference",
             Self::Chain(ChainCommand::Replay(_)) => "chain replay",

@@ -20,6 +20,7 @@ use super::plan::{Handles, link_config, plan};
 use super::report::Reporter;
 use super::session::Session;
 use super::signer::FileSigner;
+use super::supervisor::Supervisor;
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::observability::{Health, Metrics};
@@ -66,6 +67,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
 
     let (inputs, input_rx) = mpsc::unbounded_channel();
     let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
+    let supervisor = Supervisor::new(&config, handles.clone());
     let executor = Executor {
         handles: handles.clone(),
         journal: journal.clone(),
@@ -75,8 +77,17 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
         permits: HashMap::new(),
     };
     let machine = Machine::new(machine_config, recovered, unix_millis());
-    let mut daemon =
-        Daemon { machine, executor, reporter, link: link.clone(), handles, next_receipt: 1, submitted: HashMap::new() };
+    let mut daemon = Daemon {
+        machine,
+        executor,
+        reporter,
+        supervisor,
+        health,
+        link: link.clone(),
+        handles,
+        next_receipt: 1,
+        submitted: HashMap::new(),
+    };
     daemon.run(input_rx, link_events, questions, stop).await;
 
     link.close().await;
@@ -89,6 +100,8 @@ struct Daemon {
     machine: Machine,
     executor: Executor,
     reporter: Reporter,
+    supervisor: Supervisor,
+    health: Arc<Health>,
     link: Link,
     handles: Arc<Handles>,
     next_receipt: u64,
@@ -114,6 +127,7 @@ impl Daemon {
                 biased;
                 () = &mut stop, if deadline.is_none() => {
                     info!("stopping: what was appended becomes durable first");
+                    self.supervisor.stopping();
                     deadline = Some(Instant::now() + STOP_TIMEOUT);
                 }
                 Some(input) = inputs.recv() => {
@@ -126,9 +140,7 @@ impl Daemon {
                 Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
                 Some(question) = questions.recv() => self.on_question(question),
                 _ = snapshot.tick() => {
-                    let status = self.machine.status();
-                    let journal = self.executor.journal.stats();
-                    self.reporter.snapshot(&status, journal.bytes_on_disk, journal.last_sync, &self.link.stats());
+                    self.snapshot();
                 }
                 () = tokio::time::sleep_until(timeout) => self.handle(Input::Tick),
             }
@@ -148,7 +160,16 @@ impl Daemon {
         Instant::now() + Duration::from_millis(wait)
     }
 
+    fn snapshot(&mut self) {
+        let status = self.machine.status();
+        let journal = self.executor.journal.stats();
+        let link = self.link.stats();
+        self.reporter.snapshot(&status, journal.bytes_on_disk, journal.last_sync, &link);
+        self.supervisor.beat(&status, &link, self.health.troubles().len());
+    }
+
     fn handle(&mut self, input: Input) {
+        self.supervisor.see(&input);
         self.machine.handle(input, unix_millis());
         self.execute_effects();
     }

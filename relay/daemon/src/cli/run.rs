@@ -1,0 +1,35 @@
+//! `cityrelay run`: the daemon itself, until it is told to stop.
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::answer::{Answer, Exit, Failure};
+use crate::config::{Layers, Sources, check};
+use crate::observability::start_logging;
+
+/// Checks the configuration and runs until SIGTERM or SIGINT.
+pub(super) fn run(sources: &Sources) -> Result<Answer, Failure> {
+    let layers = Layers::read(sources)?;
+    let config = check::config(&layers, cityrelay_all::adapters())?;
+    start_logging(&config.log).map_err(|error| Failure::new(Exit::Usage, format!("log: {error:#}")))?;
+    let name = config.node.name.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("the I/O runtime can't be started: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        crate::run::run(config, stop).await
+    });
+    // Tasks that wait for nodes are not waited for: what they would answer is asked again after a restart.
+    runtime.shutdown_background();
+    outcome.map_err(|error| Failure::new(Exit::Internal, format!("{error:#}")))?;
+    Ok(Answer { data: json!({"name": name}), text: format!("{name} stopped") })
+}
