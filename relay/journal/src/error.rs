@@ -260,6 +260,12 @@ impl JournalError {
     /// Names what the store said.
     pub(crate) fn from_store(error: impl Into<redb::Error>) -> Self {
         match error.into() {
+            // Not a journal's file, or the end of one.
+            redb::Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::Damaged { source: Arc::new(redb::Error::Io(error)) }
+            }
             redb::Error::Io(error) => error.into(),
             redb::Error::PreviousIo => io::Error::other("an earlier call failed").into(),
             redb::Error::DatabaseClosed => Self::Closed,

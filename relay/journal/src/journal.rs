@@ -74,12 +74,17 @@ impl core::fmt::Debug for Journal {
 }
 
 /// A batch that was not taken, with what is to be called about it.
-#[derive(Debug)]
 pub struct NotAppended<F> {
     /// The batch.
     pub records: Vec<Record>,
     /// The callback, not called.
     pub on_durable: F,
+}
+
+impl<F> core::fmt::Debug for NotAppended<F> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NotAppended").field("records", &self.records.len()).finish_non_exhaustive()
+    }
 }
 
 impl Journal {

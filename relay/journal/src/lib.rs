@@ -42,3 +42,6 @@ pub use prune::{PruneDepth, Pruned};
 pub use stats::Stats;
 pub use store::{FILE_NAME, FORMAT};
 pub use view::{CarryTransaction, Counts, Decision, FlowCounts, Timeline, View};
+
+#[cfg(test)]
+mod tests;

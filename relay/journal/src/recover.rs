@@ -7,6 +7,7 @@ use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Index};
 use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Message;
 use cityrelay_core::recovery::{Recovered, RecoveredClient, RecoveredFlow, Side};
 use cityrelay_wire::row::{ClientRow, OrdinalRow, flow_key, position_key};
@@ -36,7 +37,7 @@ pub(crate) fn recover(rows: &dyn Rows, flows: &[(Flow, Side)]) -> Result<Recover
 }
 
 /// A row that is not found must never have been written: nothing is guessed about a damaged file.
-fn verify_count(table: Table, expected: u32, got: usize) -> Result<(), JournalError> {
+pub(crate) fn verify_count(table: Table, expected: u32, got: usize) -> Result<(), JournalError> {
     let (expected, got) = (u64::from(expected), u64::try_from(got).unwrap_or(u64::MAX));
     if expected == got { Ok(()) } else { Err(JournalError::LostRow { table: table.name(), expected, got }) }
 }
@@ -61,8 +62,9 @@ fn recover_clients(rows: &dyn Rows) -> Result<Vec<RecoveredClient>, JournalError
     rows::scan(rows, Table::Clients, &[], &[], |key, value| {
         let client: ClientRow = rows::decode(Table::Clients, key, value)?;
         if let Some(domain) = domain_of(key) {
-            let headers = rows::all(rows, Table::Headers, key)?;
-            let ClientRow { state, height, hash, .. } = client;
+            let headers: Vec<Header> = rows::all(rows, Table::Headers, key)?;
+            let ClientRow { state, height, hash, headers: expected, .. } = client;
+            verify_count(Table::Headers, expected, headers.len())?;
             clients.push(RecoveredClient { domain, state, height, hash, headers });
         }
         Ok(true)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -15,6 +15,8 @@ pub const FORMAT: u32 = 1;
 
 /// Name of the file in the journal's folder.
 pub const FILE_NAME: &str = "journal.redb";
+
+const NEW_FILE_NAME: &str = "journal.redb.new";
 
 const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
@@ -46,15 +48,10 @@ impl Open for OpenFile {
     fn open(&self) -> Result<Database, JournalError> {
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(FILE_NAME);
-        let database =
-            redb::Builder::new().set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.check).create(&path);
-        let database = database.map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => JournalError::AlreadyOpen { path },
-            error => JournalError::from_store(error),
-        })?;
-        // A new file is durable only once its folder says so.
-        File::open(&self.dir)?.sync_all()?;
-        Ok(database)
+        if !path.exists() {
+            self.create(&path)?;
+        }
+        self.open_path(&path)
     }
 
     fn size(&self) -> u64 {
@@ -62,20 +59,83 @@ impl Open for OpenFile {
     }
 }
 
+impl OpenFile {
+    /// Makes the file aside and moves it into place whole: power lost meanwhile leaves no half-made journal.
+    fn create(&self, path: &Path) -> Result<(), JournalError> {
+        let aside = self.dir.join(NEW_FILE_NAME);
+        let database = self.open_path(&aside)?;
+        if database.begin_read().map_err(JournalError::from_store)?.open_table(META).is_err() {
+            create_tables(&database)?;
+        }
+        drop(database);
+        fs::rename(&aside, path)?;
+        // The new name is durable only once its folder is.
+        File::open(&self.dir)?.sync_all()?;
+        Ok(())
+    }
+
+    fn open_path(&self, path: &Path) -> Result<Database, JournalError> {
+        let database =
+            redb::Builder::new().set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.check).create(path);
+        database.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => JournalError::AlreadyOpen { path: path.to_owned() },
+            error => JournalError::from_store(error),
+        })
+    }
+}
+
+/// Every table exists from the start, so that readers need not ask.
+fn create_tables(database: &Database) -> Result<(), JournalError> {
+    let transaction = begin(database)?;
+    for table in Table::ALL {
+        transaction.open_table(definition(table)).map_err(JournalError::from_store)?;
+    }
+    transaction
+        .open_table(META)
+        .map_err(JournalError::from_store)?
+        .insert(FORMAT_KEY, FORMAT)
+        .map_err(JournalError::from_store)?;
+    transaction.commit().map_err(JournalError::from_store)
+}
+
+fn begin(database: &Database) -> Result<redb::WriteTransaction, JournalError> {
+    let mut transaction = database.begin_write().map_err(JournalError::from_store)?;
+    transaction.set_durability(Durability::Immediate).map_err(JournalError::from_store)?;
+    // Opening after a crash must not walk the whole file. It also means two-phase commits, so that a torn write
+    // can't make an unfinished state look committed.
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
 /// An open database of the right format.
-pub(crate) struct Store(Database);
+pub(crate) struct Store(Option<Database>);
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing a damaged file can make the store panic as well; everything acknowledged is durable already.
+        let database = self.0.take();
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
 
 impl Store {
     pub(crate) fn open(open: &dyn Open) -> Result<Self, JournalError> {
         guarded(|| {
-            let store = Self(open.open()?);
+            let store = Self(Some(open.open()?));
             store.check_format()?;
             Ok(store)
         })
     }
 
+    fn database(&self) -> Result<&Database, JournalError> {
+        self.0.as_ref().ok_or(JournalError::Closed)
+    }
+
     fn check_format(&self) -> Result<(), JournalError> {
-        let transaction = self.0.begin_read().map_err(JournalError::from_store)?;
+        let transaction = self.database()?.begin_read().map_err(JournalError::from_store)?;
         let format = match transaction.open_table(META) {
             Ok(meta) => meta.get(FORMAT_KEY).map_err(JournalError::from_store)?.map(|format| format.value()),
             Err(redb::TableError::TableDoesNotExist(_)) => None,
@@ -84,37 +144,14 @@ impl Store {
         match format {
             Some(FORMAT) => Ok(()),
             Some(got) => Err(JournalError::Format { expected: FORMAT, got }),
-            None => self.create_tables(),
+            None => create_tables(self.database()?),
         }
-    }
-
-    /// Every table exists from the start, so that readers need not ask.
-    fn create_tables(&self) -> Result<(), JournalError> {
-        let transaction = self.begin()?;
-        for table in Table::ALL {
-            transaction.open_table(definition(table)).map_err(JournalError::from_store)?;
-        }
-        transaction
-            .open_table(META)
-            .map_err(JournalError::from_store)?
-            .insert(FORMAT_KEY, FORMAT)
-            .map_err(JournalError::from_store)?;
-        transaction.commit().map_err(JournalError::from_store)
-    }
-
-    fn begin(&self) -> Result<redb::WriteTransaction, JournalError> {
-        let mut transaction = self.0.begin_write().map_err(JournalError::from_store)?;
-        transaction.set_durability(Durability::Immediate).map_err(JournalError::from_store)?;
-        // Opening after a crash must not walk the whole file. It also means two-phase commits, so that a torn write
-        // can't make an unfinished state look committed.
-        transaction.set_quick_repair(true);
-        Ok(transaction)
     }
 
     /// Calls `read` with a durable snapshot.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&dyn Rows) -> Result<T, JournalError>) -> Result<T, JournalError> {
         guarded(|| {
-            let transaction = self.0.begin_read().map_err(JournalError::from_store)?;
+            let transaction = self.database()?.begin_read().map_err(JournalError::from_store)?;
             read(&Snapshot(transaction))
         })
     }
@@ -125,7 +162,7 @@ impl Store {
         write: impl FnOnce(&mut WriteTables<'_>) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         guarded(|| {
-            let transaction = self.begin()?;
+            let transaction = begin(self.database()?)?;
             let answer = {
                 let tables = Table::ALL.map(|table| transaction.open_table(definition(table)));
                 let tables = tables.into_iter().collect::<Result<Vec<_>, _>>().map_err(JournalError::from_store)?;

@@ -14,7 +14,7 @@ use cityrelay_wire::row::{
 
 use crate::apply::counters;
 use crate::error::JournalError;
-use crate::recover::recover;
+use crate::recover::{recover, verify_count};
 use crate::rows::{self, Rows};
 use crate::spans;
 use crate::table::Table;
@@ -331,6 +331,7 @@ impl<'a> View<'a> {
     /// Those of damage and I/O only.
     pub fn misbehaviour(&self) -> Result<Vec<Misbehaviour>, JournalError> {
         let mut all: Vec<Misbehaviour> = rows::all(self.rows, Table::Misbehaviour, &[])?;
+        verify_count(Table::Misbehaviour, counters(self.rows)?.misbehaviour, all.len())?;
         all.sort_by_key(|misbehaviour| match misbehaviour {
             Misbehaviour::Equivocation { at, .. }
             | Misbehaviour::ConflictingHead { at, .. }

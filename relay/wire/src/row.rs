@@ -125,6 +125,8 @@ pub struct ClientRow {
     pub hash: Hash32,
     /// The header that the operator chose after a freeze: the next state may go back to before it, once.
     pub chosen: Option<Hash32>,
+    /// Headers kept for it.
+    pub headers: u32,
 }
 
 /// A transaction whose fate is known.
@@ -187,12 +189,14 @@ pub struct CountersRow {
     pub signed: u64,
     /// Operator decisions kept.
     pub unfrozen: u64,
-    /// Light clients held. This and the next two are compared with the rows found: a lost row is damage.
+    /// Light clients held. This and the next three are compared with the rows found: a lost row is damage.
     pub clients: u32,
     /// Transactions whose fate is not known.
     pub intents: u32,
     /// Frozen chains.
     pub frozen: u32,
+    /// Pieces of evidence of misbehaviour.
+    pub misbehaviour: u32,
 }
 
 macro_rules! kinds {

@@ -31,6 +31,7 @@ impl Batch<'_> {
         if held.is_none() {
             self.counters.clients += 1;
         }
+        let mut kept_headers = held.as_ref().map_or(0, |held| held.headers);
         let was_decided = held.as_ref().is_some_and(|held| held.chosen.is_some());
         if let Some(held) = held.filter(|_| !was_decided)
             && (height < held.height || (height == held.height && hash != held.hash))
@@ -45,7 +46,7 @@ impl Batch<'_> {
         }
         if was_decided {
             let first = headers.first().map_or(height.next(), |header| header.height);
-            self.forget_headers(domain, first, Height(u64::MAX))?;
+            kept_headers -= self.forget_headers(domain, first, Height(u64::MAX))?.min(kept_headers);
         }
         let mut before = None;
         for header in headers {
@@ -53,20 +54,21 @@ impl Batch<'_> {
                 return Err(JournalError::HeaderOrder { domain, expected: height, got: header.height });
             }
             before = Some(header.height);
-            self.keep_header(domain, header)?;
+            kept_headers += u32::from(self.keep_header(domain, header)?);
         }
         let kept = u64::try_from(KEPT_HEADERS).unwrap_or(u64::MAX);
         if let Some(oldest) = height.0.checked_sub(kept) {
-            self.forget_headers(domain, Height(0), Height(oldest))?;
+            kept_headers -= self.forget_headers(domain, Height(0), Height(oldest))?.min(kept_headers);
         }
-        let row = ClientRow { state: state.clone(), height, hash, chosen: None };
+        let row = ClientRow { state: state.clone(), height, hash, chosen: None, headers: kept_headers };
         self.rows.write(Table::Clients, &domain.0.0, &row)
     }
 
-    fn keep_header(&mut self, domain: Domain, header: &Header) -> Result<(), JournalError> {
+    /// Says whether the header is new.
+    fn keep_header(&mut self, domain: Domain, header: &Header) -> Result<bool, JournalError> {
         let key = header_key(domain, header.height);
         let held: Option<Header> = rows::read(&self.rows, Table::Headers, &key)?;
-        if let Some(held) = held.filter(|held| held.hash != header.hash) {
+        if let Some(held) = held.as_ref().filter(|held| held.hash != header.hash) {
             return Err(JournalError::HeaderConflict {
                 domain,
                 height: header.height,
@@ -74,11 +76,12 @@ impl Batch<'_> {
                 got: header.hash,
             });
         }
-        self.rows.write(Table::Headers, &key, header)
+        self.rows.write(Table::Headers, &key, header)?;
+        Ok(held.is_none())
     }
 
-    /// Drops the headers from `first` to `last`, both included.
-    fn forget_headers(&mut self, domain: Domain, first: Height, last: Height) -> Result<(), JournalError> {
+    /// Drops the headers from `first` to `last`, both included, and says how many.
+    fn forget_headers(&mut self, domain: Domain, first: Height, last: Height) -> Result<u32, JournalError> {
         let end = header_key(domain, last);
         let mut keys = Vec::new();
         rows::scan(&self.rows, Table::Headers, &domain.0.0, &header_key(domain, first), |key, _| {
@@ -88,10 +91,10 @@ impl Batch<'_> {
             }
             Ok(is_inside)
         })?;
-        for key in keys {
-            self.rows.remove(Table::Headers, &key);
+        for key in &keys {
+            self.rows.remove(Table::Headers, key);
         }
-        Ok(())
+        Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
     }
 
     fn frozen(&self, domain: Domain) -> Result<Option<FrozenRow>, JournalError> {
@@ -102,6 +105,7 @@ impl Batch<'_> {
     pub(super) fn on_misbehaviour(&mut self, misbehaviour: &Misbehaviour) -> Result<(), JournalError> {
         let key = keccak256(&encode_row(Table::Misbehaviour.name(), &[], &timeless(misbehaviour))?);
         if rows::read::<Misbehaviour>(&self.rows, Table::Misbehaviour, &key.0)?.is_none() {
+            self.counters.misbehaviour += 1;
             self.rows.write(Table::Misbehaviour, &key.0, misbehaviour)?;
         }
         if let Misbehaviour::Equivocation { domain, ours, at, .. } = misbehaviour

@@ -198,6 +198,7 @@ pub struct ClientRow {
     height: u64,
     hash: Word,
     chosen: Option<Word>,
+    headers: u32,
 }
 
 impl Mirrored for row::ClientRow {
@@ -209,6 +210,7 @@ impl Mirrored for row::ClientRow {
             height: self.height.0,
             hash: self.hash.0,
             chosen: self.chosen.map(|hash| hash.0),
+            headers: self.headers,
         })
     }
 
@@ -218,6 +220,7 @@ impl Mirrored for row::ClientRow {
             height: Height(mirror.height),
             hash: Hash32(mirror.hash),
             chosen: mirror.chosen.map(Hash32),
+            headers: mirror.headers,
         }
     }
 }
@@ -344,6 +347,7 @@ pub struct CountersRow {
     clients: u32,
     intents: u32,
     frozen: u32,
+    misbehaviour: u32,
 }
 
 impl Mirrored for row::CountersRow {
@@ -358,6 +362,7 @@ impl Mirrored for row::CountersRow {
             clients: self.clients,
             intents: self.intents,
             frozen: self.frozen,
+            misbehaviour: self.misbehaviour,
         })
     }
 
@@ -370,6 +375,7 @@ impl Mirrored for row::CountersRow {
             clients: mirror.clients,
             intents: mirror.intents,
             frozen: mirror.frozen,
+            misbehaviour: mirror.misbehaviour,
         }
     }
 }

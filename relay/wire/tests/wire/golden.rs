@@ -82,7 +82,8 @@ fn every_row_has_its_golden_bytes() {
     check_row("evidence", &samples::evidence());
     check_row("done", &row::DoneRow { at });
     check_row("signed", &row::SignedRow { head: word(0x34), epoch: Epoch(3) });
-    let client = row::ClientRow { state: samples::opaque(&[7]), height: Height(12), hash: word(0x81), chosen: None };
+    let client =
+        row::ClientRow { state: samples::opaque(&[7]), height: Height(12), hash: word(0x81), chosen: None, headers: 9 };
     check_row("client-chosen", &row::ClientRow { chosen: Some(word(0x83)), ..client.clone() });
     check_row("client", &client);
     check_row("header", &samples::header());
@@ -110,7 +111,16 @@ fn every_row_has_its_golden_bytes() {
     );
     check_row(
         "counters",
-        &row::CountersRow { flows: 2, records: 99, signed: 7, unfrozen: 1, clients: 3, intents: 4, frozen: 5 },
+        &row::CountersRow {
+            flows: 2,
+            records: 99,
+            signed: 7,
+            unfrozen: 1,
+            clients: 3,
+            intents: 4,
+            frozen: 5,
+            misbehaviour: 6,
+        },
     );
     for (name, misbehaviour) in samples::misbehaviours() {
         check_row(name, &misbehaviour);

@@ -1,0 +1,13 @@
+//! Tests of the whole crate; each file says what it is about.
+
+mod crash;
+mod damage;
+mod disk;
+mod disk_image;
+mod faults;
+mod fixture;
+mod pruning;
+mod reads;
+mod recovery;
+mod refusals;
+mod simulated;
