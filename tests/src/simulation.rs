@@ -7,8 +7,8 @@
 pub mod agenda;
 pub mod checks;
 pub mod dice;
+pub mod disk;
 pub mod effects;
-pub mod ledger;
 pub mod model_chain;
 pub mod model_client;
 pub mod model_gateway;

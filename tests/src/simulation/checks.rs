@@ -22,7 +22,7 @@ impl World {
             Effect::Send { peer, frame } => self.verify_frame(id, *peer, frame),
             Effect::Sign { statement, .. } => {
                 let point = statement.point;
-                if !self.process(id).ledger.may_sign(statement.flow, point, statement.epoch) {
+                if !self.process(id).disk.may_sign(statement.flow, point, statement.epoch) {
                     self.violated(format!("I4: {id:?} signs {point:?} before its sign-once record is durable"));
                 }
                 let before = *self.signed.entry((id, statement.flow, point.index)).or_insert(point.head);
@@ -33,7 +33,7 @@ impl World {
                 self.count("signatures");
             }
             Effect::Broadcast { intent, .. } => {
-                if !self.process(id).ledger.is_open_intent(intent.hash) {
+                if !self.process(id).disk.is_open_intent(intent.hash) {
                     self.violated(format!("{id:?} broadcasts {} before it is durable", intent.hash));
                 }
                 self.count("broadcasts");
@@ -57,12 +57,11 @@ impl World {
             Frame::Extension { claim, evidence } => {
                 let Some(last) = claim.entries.last() else { return self.violated("an empty extension".to_owned()) };
                 for evidence in evidence {
-                    let durable = self.process(id).ledger.evidence(claim.flow, evidence.point.index).cloned();
-                    if durable.as_ref() != Some(evidence) {
+                    if !self.process(id).disk.holds_evidence(claim.flow, evidence) {
                         self.violated(format!("{id:?} sends attestations to {peer:?} that are not durable"));
                     }
                 }
-                let held = self.process(id).ledger.entries(claim.flow, claim.first, last.index());
+                let held = self.process(id).disk.entries(claim.flow, claim.first, last.index());
                 if held != claim.entries {
                     self.violated(format!("{id:?} sends entries to {peer:?} that are not durable"));
                 }
@@ -70,13 +69,13 @@ impl World {
             }
             Frame::AttestRequest { claim, .. } => {
                 let last = claim.entries.last().map_or(Index(0), cityrelay_core::chain::Entry::index);
-                if self.process(id).ledger.tip(claim.flow).index < last {
+                if self.process(id).disk.tip(claim.flow).index < last {
                     self.violated(format!("{id:?} asks for attestations of entries that are not durable"));
                 }
             }
             Frame::Attestation { flow, point, epoch, .. } => {
                 let is_bad = self.process(id).behaviour == Behaviour::Equivocating;
-                if !is_bad && !self.process(id).ledger.may_sign(*flow, *point, *epoch) {
+                if !is_bad && !self.process(id).disk.may_sign(*flow, *point, *epoch) {
                     self.violated(format!("I4: {id:?} gives a signature whose record is not durable"));
                 }
             }
@@ -85,13 +84,13 @@ impl World {
     }
 
     fn verify_held(&mut self, id: PeerId, what: &str, flow: Flow, point: ChainPoint) {
-        if self.process(id).ledger.point(flow, point.index) != Some(point) {
+        if self.process(id).disk.point(flow, point.index) != Some(point) {
             self.violated(format!("{id:?} says in {what} that it holds {point:?} of {flow:?}, which is not durable"));
         }
     }
 
     fn verify_client(&mut self, id: PeerId, domain: cityrelay_core::ids::Domain, height: u64) {
-        if self.process(id).ledger.client_height(domain).unwrap_or(0) < height {
+        if self.process(id).disk.client_height(domain).unwrap_or(0) < height {
             self.violated(format!("{id:?} says that its client of {domain} is at {height}, which is not durable"));
         }
     }
@@ -207,10 +206,10 @@ impl World {
                 let (origin, target) = (self.chain_of(flow, true), self.chain_of(flow, false));
                 let taken = self.chains[target].gateway.taken_points(flow).unwrap_or_default().len() as u64 - 1;
                 taken == sent
-                    && self.processes[target].ledger.done(flow).0 == sent
-                    && self.processes[origin].ledger.tip(flow).index.0 == sent
+                    && self.processes[target].disk.done(flow).0 == sent
+                    && self.processes[origin].disk.tip(flow).index.0 == sent
             })
-            && self.processes.iter().take(RELAYS).all(|relay| relay.ledger.open_intents() == 0)
+            && self.processes.iter().take(RELAYS).all(|relay| relay.disk.open_intents() == 0)
     }
 
     /// The messages of a flow's lane, as its source gateway recorded them.
@@ -230,7 +229,7 @@ impl World {
             }
             for relay in [origin, target] {
                 for point in &points {
-                    if self.processes[relay].ledger.point(flow, point.index) != Some(*point) {
+                    if self.processes[relay].disk.point(flow, point.index) != Some(*point) {
                         self.violated(format!("I3: relay {relay} does not hold {point:?} of {flow:?}"));
                     }
                 }
@@ -243,6 +242,10 @@ impl World {
         }
         for number in 0..self.processes.len() {
             let process = &self.processes[number];
+            if let Err(damage) = process.disk.verify() {
+                let what = format!("I3: the journal of process {number}: {damage}");
+                return self.violated(what);
+            }
             if !process.receipts.is_empty() {
                 let (count, id) = (process.receipts.len(), number);
                 self.violated(format!("process {id} keeps the room of {count} frames for ever"));
@@ -282,7 +285,7 @@ impl World {
             let (origin, target) = (self.chain_of(flow, true), self.chain_of(flow, false));
             let own = self.chains[origin].gateway.own_points(flow).unwrap_or_default().len() - 1;
             let taken = self.chains[target].gateway.taken_points(flow).unwrap_or_default().len() - 1;
-            let (there, here) = (&self.processes[origin].ledger, &self.processes[target].ledger);
+            let (there, here) = (&self.processes[origin].disk, &self.processes[target].disk);
             lines.push(format!(
                 "  {} {} on the chain {own}, journalled there {} and here {}, done {}, taken in {taken}",
                 &flow.lane.to_string()[..10],
@@ -304,7 +307,7 @@ impl World {
             lines.push(format!(
                 "  process {number}: clients {clients:?} ready peers {peers:?} open intents {} (durable {})",
                 status.open_intents,
-                process.ledger.open_intents()
+                process.disk.open_intents()
             ));
             for flow in status.flows.iter().filter(|flow| flow.waits_for.as_str() != "idle") {
                 lines.push(format!(

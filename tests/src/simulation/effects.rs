@@ -74,7 +74,7 @@ impl World {
     fn crash(&mut self, id: PeerId) {
         self.trace(|| format!("{id:?} dies"));
         self.count("crashes");
-        let waiting = self.process(id).ledger.waiting() as u64;
+        let waiting = self.process(id).disk.waiting() as u64;
         let surviving = usize::try_from(self.dice.between(0, waiting)).unwrap();
         let sessions = self.process(id).sessions.clone();
         self.process(id).kill(surviving);
@@ -113,7 +113,7 @@ impl World {
     fn execute(&mut self, id: PeerId, effect: Effect) {
         match effect {
             Effect::Append { ticket, records } => {
-                self.process(id).ledger.append(ticket, records);
+                self.process(id).disk.append(ticket, records);
                 self.plan_sync(id);
             }
             Effect::Send { peer, frame } => {
@@ -158,7 +158,7 @@ impl World {
             }
             Effect::LoadClaim { flow, peer, first, last } => self.load_claim(id, flow, peer, first, last),
             Effect::ReadPoint { flow, index } => {
-                let point = self.process(id).ledger.point(flow, index);
+                let point = self.process(id).disk.point(flow, index);
                 self.answer(id, 1, 5, Input::PointRead { flow, index, point });
             }
             Effect::Confirm { header, extension, .. } => self.confirm(id, &header, &extension),
@@ -217,10 +217,10 @@ impl World {
         }
         process.is_syncing = false;
         let answers: Vec<Input> = if process.weather.is_disk_failing {
-            let failed = process.ledger.fail().into_iter();
+            let failed = process.disk.fail().into_iter();
             failed.map(|ticket| Input::AppendFailed { ticket, is_retryable: true }).collect()
         } else {
-            let applied = process.ledger.sync().into_iter();
+            let applied = process.disk.sync().into_iter();
             let answer = |(ticket, result): (_, Result<(), _>)| match result {
                 Ok(()) => Input::Durable(ticket),
                 Err(_) => Input::AppendFailed { ticket, is_retryable: false },
@@ -298,10 +298,10 @@ impl World {
 
     fn load_claim(&mut self, id: PeerId, flow: Flow, peer: PeerId, first: Index, last: Index) {
         let limit = if self.plan.claim_limit == 0 { MAX_CLAIM_ENTRIES } else { self.plan.claim_limit };
-        let mut entries = self.process(id).ledger.entries(flow, first, last);
-        let rest = entries.split_off(limit.min(entries.len()));
-        let entries = entries.iter().map(Entry::without_payload).collect();
-        let tail = rest.iter().map(|entry| entry.link(flow)).collect();
+        let cut = Index(last.0.min(first.0 + limit as u64 - 1));
+        let disk = &self.process(id).disk;
+        let entries = disk.entries(flow, first, cut).iter().map(Entry::without_payload).collect();
+        let tail = if cut < last { disk.links(flow, cut.next(), last) } else { Vec::new() };
         self.answer(id, 1, 10, Input::ClaimLoaded { flow, peer, entries, tail });
     }
 

@@ -10,7 +10,7 @@ use cityrelay_core::machine::config::{MachineConfig, PeerId};
 use cityrelay_core::machine::effect::ReceiptId;
 use k256::ecdsa::SigningKey;
 
-use crate::simulation::ledger::Ledger;
+use crate::simulation::disk::Disk;
 
 /// What an attester does with what it should sign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Process {
     /// Counts its starts; what was planned for an earlier life is void.
     pub life: u64,
     /// Its disk.
-    pub ledger: Ledger,
+    pub disk: Disk,
     /// A sync is planned.
     pub is_syncing: bool,
     /// Signs heads.
@@ -88,7 +88,7 @@ impl Process {
             config,
             machine: None,
             life: 0,
-            ledger: Ledger::default(),
+            disk: Disk::default(),
             is_syncing: false,
             key,
             account: Address::from_20([u8::try_from(id + 1).unwrap(); 20]),
@@ -110,7 +110,7 @@ impl Process {
     /// Starts it from what its disk holds.
     pub fn start(&mut self, now: UnixMillis) {
         let sides = Machine::sides(&self.config);
-        let recovered = self.ledger.recover(&sides);
+        let recovered = self.disk.recover(&sides);
         self.life += 1;
         self.machine = Some(Machine::new(self.config.clone(), recovered, now));
     }
@@ -118,7 +118,7 @@ impl Process {
     /// Kills it: memory is gone, and of the batches that were not synced only the first `surviving` remain.
     pub fn kill(&mut self, surviving: usize) {
         self.machine = None;
-        self.ledger.crash(surviving);
+        self.disk.crash(surviving);
         self.is_syncing = false;
         self.sessions.clear();
         self.wake = None;

@@ -137,7 +137,8 @@ impl Plan {
             send_window: usize::try_from(dice.between(1, 8)).unwrap(),
             outbound_window: usize::try_from(dice.between(2, 64)).unwrap(),
             parked_claims: usize::try_from(dice.between(1, 8)).unwrap(),
-            update_headers: u32::try_from(dice.between(2, 32)).unwrap(),
+            // More than may be held back: an update begins after the last final header.
+            update_headers: u32::try_from(dice.between(20, 40)).unwrap(),
             ..usual
         }
     }
