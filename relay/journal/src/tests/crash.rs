@@ -107,18 +107,32 @@ fn i2_after_a_crash_at_every_write_there_is_a_state_that_was_promised() {
         states.push(dump(&model.view(), &flows).unwrap());
     }
 
-    let disk = Disk::new(Vec::new());
-    let journal = Journal::open_with(Box::new(disk.clone()), Options::default()).unwrap();
-    for (number, batch) in batches.iter().enumerate() {
-        disk.note(Op::Issued(number + 1));
-        append(&journal, batch.clone()).unwrap();
-        disk.note(Op::Acknowledged(number + 1));
+    // One by one, and in bursts that share a sync.
+    for burst in [1, 4] {
+        let disk = Disk::new(Vec::new());
+        let journal = Journal::open_with(Box::new(disk.clone()), Options::default()).unwrap();
+        for (round, batches) in batches.chunks(burst).enumerate() {
+            let (answer, answered) = std::sync::mpsc::channel();
+            for (place, batch) in batches.iter().enumerate() {
+                let number = round * burst + place + 1;
+                let (disk, answer) = (disk.clone(), answer.clone());
+                disk.note(Op::Issued(number));
+                journal.append(batch.clone(), move |result| {
+                    disk.note(Op::Acknowledged(number));
+                    answer.send(result).unwrap();
+                });
+            }
+            drop(answer);
+            answered.iter().for_each(|result| result.unwrap());
+        }
+        journal.close();
+        crash_everywhere(&disk.log(), &states, &flows);
     }
-    journal.close();
+}
 
-    let log = disk.log();
+fn crash_everywhere(log: &[Op], states: &[(Recovered, String)], flows: &[(Flow, Side)]) {
     let mut tried = 0;
-    images(&log, &[1, 2, 3], |cut, seed, image| {
+    images(log, &[1, 2, 3], |cut, seed, image| {
         let before = &log[..=cut];
         let acknowledged = before.iter().rev().find_map(|op| match op {
             Op::Acknowledged(count) => Some(*count),
@@ -137,7 +151,7 @@ fn i2_after_a_crash_at_every_write_there_is_a_state_that_was_promised() {
             }
             Err(error) => panic!("cut {cut} seed {seed}: {error}"),
         };
-        let found = store.read(|rows| dump(&View::new(rows), &flows)).unwrap();
+        let found = store.read(|rows| dump(&View::new(rows), flows)).unwrap();
         let (least, most) = (acknowledged.unwrap_or(0), issued.unwrap_or(0));
         assert!(
             states[least..=most].contains(&found),
