@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::{LinkLimits, PeerName};
 use crate::event::{LinkEvent, SessionId};
 use crate::fingerprint::Fingerprint;
-use crate::peer::{MAX_SESSIONS_PER_PEER, Peer};
+use crate::peer::{MAX_SESSIONS_PER_PEER, Peer, canonical};
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
 use crate::stats::Tally;
@@ -61,14 +61,19 @@ impl Hub {
     pub(crate) async fn tell(&self, event: LinkEvent) {
         tokio::select! {
             biased;
-            // An error means that nobody listens any more.
-            _ = self.events.send(event) => {}
+            told = self.events.send(event) => {
+                if told.is_err() {
+                    // Nobody listens any more: there is no use in sessions.
+                    self.shutdown.cancel();
+                }
+            }
             () = self.shutdown.cancelled() => {}
         }
     }
 
     /// Counts a refusal and tells of it if there is room: strangers must not be able to fill the queue of events.
     pub(crate) fn refuse(&self, remote: SocketAddr, peer: Option<&Peer>, reason: Refusal) {
+        let remote = canonical(remote);
         let (name, word) = (peer.map(|peer| peer.name.clone()), reason.code().as_str());
         info!(%remote, peer = name.as_ref().map(PeerName::as_str), reason = word, detail = %reason, "refused");
         self.refusals.add(word);

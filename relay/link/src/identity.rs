@@ -145,6 +145,7 @@ impl Identity {
         let text = text.trim();
         if text.starts_with("-----BEGIN") {
             let key = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(IdentityError::Pem)?;
+            let key = Zeroizing::new(key);
             return Self::from_pkcs8(&key);
         }
         let mut seed = Zeroizing::new([0; 32]);

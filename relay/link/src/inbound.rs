@@ -10,7 +10,7 @@ use cityrelay_wire::DecodeError;
 use cityrelay_wire::frame::decode_frame;
 use cityrelay_wire::framing::{LENGTH_BYTES, decode_length};
 use quinn::{ReadError, ReadExactError, RecvStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::budget::{Budget, Reservation};
 use crate::event::{FramePermit, LinkEvent};
@@ -140,6 +140,7 @@ impl Inbound {
             frame,
             permit: FramePermit { _room: room },
         };
+        let _delivery = self.peer.delivery.lock().await;
         self.hub.events.send(event).await.map_err(|_| ReadFault::Lost)
     }
 
@@ -151,7 +152,13 @@ impl Inbound {
             }
             self.deliver(received).await?;
         }
-        Ok(())
+        // A peer that is going away ends the stream first and the connection soon after.
+        tokio::select! {
+            _ = self.session.connection.closed() => Ok(()),
+            () = sleep(self.hub.limits.frame_timeout) => {
+                Err(Refusal::StreamBroken { stream: StreamKey::Control.as_str() }.into())
+            }
+        }
     }
 
     /// A one-way stream, from its head to its end.

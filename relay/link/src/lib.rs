@@ -46,7 +46,11 @@
 //! })?;
 //! while let Some(event) = events.recv().await {
 //!     match event {
-//!         LinkEvent::Up { peer, .. } => link.send(&peer, &Frame::Hello(hello.clone())).await?,
+//!         LinkEvent::Up { peer, session } => {
+//!             if let Err(error) = link.send_on(session, &peer, &Frame::Hello(hello.clone())).await {
+//!                 eprintln!("{error}"); // the session's Down is the next that is heard of it
+//!             }
+//!         }
 //!         LinkEvent::Frame { frame, permit, .. } => {
 //!             // make it durable, then
 //!             drop((frame, permit));

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{LinkConfig, LinkLimits, PeerName};
 use crate::dial::keep_dialling;
-use crate::event::{LinkError, LinkEvent, SendError};
+use crate::event::{LinkError, LinkEvent, SendError, SessionId};
 use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::identity::Identity;
@@ -40,13 +40,16 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.hub.shutdown.cancel();
         self.hub.endpoint.close(CloseCode::Shutdown.into(), CloseCode::Shutdown.as_str().as_bytes());
+        // A peer and its session hold each other. The session's task parts them, unless its runtime is gone.
+        self.hub.peers.values().for_each(|peer| peer.forget());
     }
 }
 
 impl Link {
     /// Binds the socket, and starts to listen and to dial. Must be called inside a tokio runtime.
     ///
-    /// The receiver must be read: while it is full, nothing more is taken from any peer.
+    /// The receiver must be read: while it is full, nothing more is taken from any peer. When it is dropped the link
+    /// ends.
     ///
     /// # Errors
     /// `Config` for a configuration that is not valid, `Bind` when the socket cannot be had, `NoRuntime` outside of
@@ -59,7 +62,7 @@ impl Link {
         let tls = TlsFactory::new(identity.clone(), keys);
         let listen_transport = Arc::new(transport(&limits, 1));
         let dial_transport = Arc::new(transport(&limits, 0));
-        let endpoint = open_endpoint(listen, &identity, &tls, &listen_transport)?;
+        let endpoint = open_endpoint(listen, &identity, &tls, &listen_transport, &limits)?;
         let peers: Vec<Arc<Peer>> = peers.into_iter().map(|peer| Arc::new(Peer::new(peer, &limits))).collect();
         let (events, receiver) = mpsc::channel(limits.event_queue);
         let hub = Arc::new(Hub {
@@ -103,6 +106,17 @@ impl Link {
     pub async fn send(&self, peer: &PeerName, frame: &Frame) -> Result<(), SendError> {
         let session = self.peer(peer)?.current().ok_or_else(|| SendError::Down { peer: peer.clone() })?;
         session.outbound.send(frame).await
+    }
+
+    /// As [`Link::send`], but only on this session: `Down` when another one has taken its place.
+    ///
+    /// For the `Hello` that answers an `Up`, which may be read when the session is no longer the newest.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `Full` never.
+    pub async fn send_on(&self, session: SessionId, peer: &PeerName, frame: &Frame) -> Result<(), SendError> {
+        let current = self.peer(peer)?.current().filter(|current| current.id == session);
+        current.ok_or_else(|| SendError::Down { peer: peer.clone() })?.outbound.send(frame).await
     }
 
     /// Takes a frame for sending if there is room now.
@@ -175,11 +189,15 @@ fn transport(limits: &LinkLimits, max_two_way_streams: u32) -> TransportConfig {
     transport
 }
 
+/// What QUIC keeps of a connection that has not been looked at yet: a handshake's first flight, several times over.
+const INCOMING_BYTES: u64 = 64 << 10;
+
 fn open_endpoint(
     listen: Option<SocketAddr>,
     identity: &Identity,
     tls: &TlsFactory,
     transport: &Arc<TransportConfig>,
+    limits: &LinkLimits,
 ) -> Result<Endpoint, LinkError> {
     let mut config = EndpointConfig::new(identity.reset_key());
     // Connection ids of an earlier process must not be dropped unseen, or no reset would ever be sent for them.
@@ -187,7 +205,11 @@ fn open_endpoint(
     let server = match listen {
         Some(_) => {
             let mut server = ServerConfig::with_crypto(tls.server()?.0);
-            server.transport_config(Arc::clone(transport));
+            server
+                .transport_config(Arc::clone(transport))
+                .max_incoming(limits.max_handshakes.saturating_mul(2))
+                .incoming_buffer_size(INCOMING_BYTES)
+                .incoming_buffer_size_total(INCOMING_BYTES.saturating_mul(16));
             Some(server)
         }
         None => None,

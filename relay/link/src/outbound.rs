@@ -11,6 +11,7 @@ use quinn::{Connection, SendStream, WriteError};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Reservation, permits};
 use crate::config::LinkLimits;
@@ -29,6 +30,7 @@ pub(crate) struct Outbound {
     room: Arc<Semaphore>,
     is_hello_taken: AtomicBool,
     is_hello_queued: AtomicBool,
+    control_stopped: CancellationToken,
     streams: Mutex<Streams>,
 }
 
@@ -85,6 +87,7 @@ impl Outbound {
             room: Arc::new(Semaphore::new(permits(limits.max_inflight_bytes_per_peer))),
             is_hello_taken: AtomicBool::new(false),
             is_hello_queued: AtomicBool::new(false),
+            control_stopped: CancellationToken::new(),
             streams: Mutex::new(Streams {
                 control: Some((control, head)),
                 queues: HashMap::new(),
@@ -98,6 +101,11 @@ impl Outbound {
     pub(crate) fn open_control(&self) {
         // It fails only when the session has ended.
         let _ = self.queue(StreamKey::Control);
+    }
+
+    /// Returns when the peer no longer takes the control stream: the session is of no use then.
+    pub(crate) async fn control_stopped(&self) {
+        self.control_stopped.cancelled().await;
     }
 
     /// Queues a frame, waiting for room. Frames of one stream leave in the order in which they were queued.
@@ -193,7 +201,13 @@ impl Outbound {
         let state = Arc::new(QueueState { room, refused: OnceLock::new() });
         let (frames, queued) = unbounded_channel();
         let queue = Queue { frames, state: Arc::clone(&state) };
-        let writer = Writer { connection: self.connection.clone(), peer: Arc::clone(&self.peer), state, queued };
+        let writer = Writer {
+            connection: self.connection.clone(),
+            peer: Arc::clone(&self.peer),
+            control_stopped: self.control_stopped.clone(),
+            state,
+            queued,
+        };
         let control = if key == StreamKey::Control { streams.control.take() } else { None };
         streams.writers.spawn(writer.run(key, control));
         streams.queues.insert(key, queue.clone());
@@ -205,6 +219,7 @@ impl Outbound {
 struct Writer {
     connection: Connection,
     peer: Arc<Peer>,
+    control_stopped: CancellationToken,
     state: Arc<QueueState>,
     queued: UnboundedReceiver<Queued>,
 }
@@ -213,6 +228,9 @@ impl Writer {
     async fn run(mut self, key: StreamKey, control: Option<(SendStream, Vec<u8>)>) {
         if let Err(WriteError::Stopped(code)) = self.write(key, control).await {
             self.state.refused.get_or_init(|| code.into_inner());
+            if key == StreamKey::Control {
+                self.control_stopped.cancel();
+            }
         }
         self.state.room.close();
     }

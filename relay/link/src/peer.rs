@@ -1,6 +1,7 @@
 //! A configured peer: what is known of it, and the one session that it has.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,6 +42,10 @@ pub(crate) struct Peer {
     /// Whether there is a session.
     pub(crate) up: watch::Sender<bool>,
     pub(crate) queued: Arc<AtomicU64>,
+    /// Held by the session that is being told of.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held while a frame waits to be taken: however many streams a peer has, it stands in the queue of events once.
+    pub(crate) delivery: tokio::sync::Mutex<()>,
     lanes: Option<BTreeSet<LaneId>>,
     room: Arc<Semaphore>,
     room_per_stream: u32,
@@ -65,6 +70,8 @@ impl Peer {
             slots: Arc::new(Semaphore::new(MAX_SESSIONS_PER_PEER)),
             up: watch::Sender::new(false),
             queued: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
+            delivery: tokio::sync::Mutex::default(),
             lanes: config.lanes,
             room: Arc::new(Semaphore::new(permits(limits.max_inflight_bytes_per_peer))),
             room_per_stream: limits.max_inflight_bytes_per_stream,
@@ -93,7 +100,7 @@ impl Peer {
         lock(&self.current).clone()
     }
 
-    /// Makes `session` the peer's session, and returns the one whose place it took, which is being closed.
+    /// Makes `session` the peer's session, and closes the one whose place it takes.
     ///
     /// # Errors
     /// `DuplicateSession` when the session that stands stays.
@@ -102,7 +109,7 @@ impl Peer {
         session: &Arc<Session>,
         ours: Fingerprint,
         settled_after: Duration,
-    ) -> Result<Option<Arc<Session>>, Refusal> {
+    ) -> Result<(), Refusal> {
         let mut current = lock(&self.current);
         if let Some(standing) = current.as_ref() {
             let is_settled = standing.since.elapsed() >= settled_after;
@@ -111,9 +118,9 @@ impl Peer {
             }
             standing.close(DownReason::Superseded);
         }
-        let previous = current.replace(Arc::clone(session));
+        *current = Some(Arc::clone(session));
         self.up.send_replace(true);
-        Ok(previous)
+        Ok(())
     }
 
     /// Forgets `session`, unless another one has taken its place.
@@ -125,11 +132,16 @@ impl Peer {
         }
     }
 
+    /// Forgets whatever session there is.
+    pub(crate) fn forget(&self) {
+        *lock(&self.current) = None;
+    }
+
     pub(crate) fn stats(&self) -> PeerStats {
         let session = self.current();
         PeerStats {
             session: session.as_ref().map(|session| session.id),
-            remote: session.as_ref().map(|session| session.connection.remote_address()),
+            remote: session.as_ref().map(|session| canonical(session.connection.remote_address())),
             is_dialled_here: session.as_ref().map(|session| session.dialler == Dialler::Us),
             rtt: session.as_ref().map(|session| session.connection.rtt()),
             inflight_bytes: self.inflight.load(Ordering::Relaxed),
@@ -137,6 +149,11 @@ impl Peer {
             ..self.counters.snapshot()
         }
     }
+}
+
+/// An IPv4 address as such, also where a socket of both families shows it as an IPv6 one.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether a new session replaces the one that stands, decided alike on both sides.

@@ -9,7 +9,6 @@ use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::event::{DownReason, LinkEvent, SessionId};
@@ -17,7 +16,7 @@ use crate::hub::Hub;
 use crate::inbound::{FrameReader, Inbound, ReadFault};
 use crate::outbound::Outbound;
 use crate::peer::{Dialler, Peer};
-use crate::refusal::Refusal;
+use crate::refusal::{CloseCode, Refusal};
 use crate::stream::StreamKey;
 use crate::version::agree_version;
 
@@ -29,7 +28,6 @@ pub(crate) struct Session {
     pub(crate) dialler: Dialler,
     pub(crate) since: Instant,
     pub(crate) outbound: Outbound,
-    ended: CancellationToken,
     closing: OnceLock<DownReason>,
 }
 
@@ -71,21 +69,17 @@ impl Session {
             connection,
             dialler,
             since: Instant::now(),
-            ended: CancellationToken::new(),
             closing: OnceLock::new(),
         });
-        let previous = match peer.install(&session, hub.fingerprint, hub.limits.handshake_timeout) {
-            Ok(previous) => previous,
-            Err(refusal) => {
-                peer.counters.refuse(&refusal);
-                hub.refusals.add(refusal.code().as_str());
-                session.close(DownReason::Refused(refusal.clone()));
-                return Err(refusal);
-            }
-        };
+        if let Err(refusal) = peer.install(&session, hub.fingerprint, hub.limits.handshake_timeout) {
+            peer.counters.refuse(&refusal);
+            hub.refusals.add(refusal.code().as_str());
+            session.close(DownReason::Refused(refusal.clone()));
+            return Err(refusal);
+        }
         session.outbound.open_control();
         let run = Run { hub: Arc::clone(hub), peer: Arc::clone(peer), session };
-        hub.tasks.spawn(run.run(receive, previous, slot));
+        hub.tasks.spawn(run.run(receive, slot));
         Ok(())
     }
 
@@ -106,9 +100,14 @@ struct Run {
 }
 
 impl Run {
-    async fn run(self, control: RecvStream, previous: Option<Arc<Session>>, slot: SessionSlot) {
-        if let Some(previous) = previous {
-            previous.ended.cancelled().await;
+    async fn run(self, control: RecvStream, slot: SessionSlot) {
+        // Held until the end has been told, so that the events of two sessions never mix.
+        let turn = self.peer.turn.lock().await;
+        if self.session.connection.close_reason().is_some() {
+            // Lost while its predecessor was still ending: nobody needs to hear of it.
+            self.session.outbound.close();
+            self.peer.remove(&self.session);
+            return;
         }
         let (peer, session) = (self.peer.name.clone(), self.session.id);
         info!(%peer, %session, remote = %self.session.connection.remote_address(), "session is up");
@@ -125,7 +124,7 @@ impl Run {
         }
         info!(%peer, %session, reason = reason.as_str(), detail = %reason, "session is down");
         self.hub.tell(LinkEvent::Down { peer, session, reason }).await;
-        self.session.ended.cancel();
+        drop(turn);
         drop(slot);
     }
 
@@ -152,7 +151,13 @@ impl Run {
         let mut remote = connection.remote_address();
         loop {
             tokio::select! {
-                error = connection.closed() => return self.reason(&error),
+                error = connection.closed() => {
+                    let reason = self.reason(&error);
+                    if reason == (DownReason::ClosedByPeer { code: CloseCode::Shutdown }) {
+                        self.drain(&inbound, &mut readers).await;
+                    }
+                    return reason;
+                }
                 stream = connection.accept_uni() => {
                     // An error shows in `closed` too.
                     let Ok(stream) = stream else { continue };
@@ -165,6 +170,9 @@ impl Run {
                     }
                 }
                 Some(ended) = readers.join_next() => self.reader_ended(ended),
+                () = self.session.outbound.control_stopped() => {
+                    self.end(Refusal::StreamBroken { stream: StreamKey::Control.as_str() }.into());
+                }
                 _ = sample.tick() => {
                     let now = connection.remote_address();
                     if now != remote {
@@ -175,6 +183,18 @@ impl Run {
                 }
                 () = self.hub.shutdown.cancelled() => return self.shut_down().await,
             }
+        }
+    }
+
+    /// Reads on what a peer that has gone away in good order had sent before: QUIC has it already.
+    async fn drain(&self, inbound: &Arc<Inbound>, readers: &mut JoinSet<Result<(), ReadFault>>) {
+        // The connection is closed: this ends after the streams that had arrived.
+        while let Ok(stream) = self.session.connection.accept_uni().await {
+            readers.spawn(Arc::clone(inbound).read_one_way(stream));
+        }
+        let all_read = async { while readers.join_next().await.is_some() {} };
+        if timeout(self.hub.limits.close_timeout, all_read).await.is_err() {
+            debug!(peer = %self.peer.name, session = %self.session.id, "not everything received was taken");
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cityrelay_link::{LinkLimits, SendError};
+use cityrelay_link::{LinkConfig, LinkLimits, SendError};
 
 use crate::frames;
-use crate::node::{Node, eventually, limits, name, pair_with};
+use crate::node::{Node, any_port, config, eventually, limits, name, pair_with, peer};
 
 const FRAME: usize = 10_000;
 
@@ -131,4 +131,56 @@ async fn a_wait_for_room_ends_with_the_session() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     b.link.close().await;
     assert_eq!(waiting.await.unwrap(), Err(SendError::Down { peer: name(2) }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_with_many_streams_does_not_crowd_out_another_peer() {
+    let tight = LinkLimits { event_queue: 4, ..limits() };
+    let peers = vec![peer(1, None), peer(3, None)];
+    let mut b = Node::start(LinkConfig { limits: tight, ..config(2, Some(any_port()), peers) });
+    let mut loud = Node::start(config(1, None, vec![peer(2, Some(b.address()))]));
+    let mut quiet = Node::start(config(3, None, vec![peer(2, Some(b.address()))]));
+    loud.up().await;
+    quiet.up().await;
+    loud.say_hello(2).await;
+    quiet.say_hello(2).await;
+    // Two times Up and Hello.
+    for _ in 0..4 {
+        b.event().await;
+    }
+    for index in 1..=5 {
+        for lane in 1..=100 {
+            loud.send(2, &frames::accepted(lane, index)).await;
+        }
+    }
+    eventually("the queue of events is full", || b.events.len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    quiet.send(2, &frames::at(1)).await;
+    eventually("the frame stands in line", || b.peer_stats(3).frames_in.contains_key("client-at")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut before = 0;
+    while b.frame().await.0 != frames::at(1) {
+        before += 1;
+    }
+    assert!(before <= 6, "{before} frames of the loud peer came first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_takes_no_longer_than_it_may_when_nobody_takes_anything() {
+    let brief = LinkLimits { close_timeout: Duration::from_millis(300), ..small() };
+    let (a, b) = pair_with(brief.clone(), brief).await;
+    fill(&a, 1).await;
+    let start = std::time::Instant::now();
+    a.link.close().await;
+    b.link.close().await;
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_whose_events_nobody_takes_any_more_ends() {
+    let (a, b) = pair_with(small(), small()).await;
+    let Node { link, events } = b;
+    drop(events);
+    a.send(2, &frames::at(1)).await;
+    eventually("the sessions end", || link.stats().sessions == 0).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cityrelay_link::{LinkConfig, LinkLimits, PeerConfig, Refusal};
 
 use crate::node::{Node, any_port, config, eventually, fingerprint, greet, limits, peer};
-use crate::rogue::{Manners, Rogue, connect, listener};
+use crate::rogue::{Manners, Rogue, client, connect, listener};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_right_manners_get_a_session() {
@@ -136,4 +136,17 @@ async fn a_duplicate_is_closed_by_name_and_the_session_stays() {
     assert!(matches!(error, quinn::ConnectionError::ApplicationClosed(ref close) if close.error_code == 3u32.into()));
     assert_eq!(dialling.refusals("duplicate-session"), 1);
     dialling.quiet(Duration::from_millis(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_session_is_resumed_and_nothing_is_sent_early() {
+    let mut b = listener();
+    let (endpoint, config) = client(Manners::default());
+    let connect = || endpoint.connect_with(config.clone(), b.address(), "any").unwrap();
+    let first = connect().await.unwrap();
+    let (mut control, mut answers) = first.open_bi().await.unwrap();
+    control.write_all(&[1]).await.unwrap();
+    answers.read_exact(&mut [0]).await.unwrap();
+    assert!(connect().into_0rtt().is_err(), "the listener has handed out a ticket");
+    b.up().await;
 }

@@ -95,6 +95,18 @@ impl Node {
         Self { link, events }
     }
 
+    /// Starts on a port that somebody is just letting go.
+    pub fn restart(config: LinkConfig) -> Self {
+        let start = Instant::now();
+        loop {
+            match Link::start(config.clone()) {
+                Ok((link, events)) => return Self { link, events },
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.link.local_address().unwrap()
     }

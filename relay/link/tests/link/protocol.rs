@@ -232,10 +232,12 @@ async fn a_lane_that_is_not_allowed_loses_its_stream_and_no_other() {
     let mut b = Node::start(config(2, Some(any_port()), vec![peer_with_lanes(1, None, &lanes)]));
     let mut a = Node::start(config(1, None, vec![peer(2, Some(b.address()))]));
     greet(&mut a, &mut b).await;
-    a.send(2, &frames::extension(2, 1, 10)).await;
+    let code = u64::from(CloseCode::LaneNotAllowed.code());
+    // The stream's head may be refused before the frame is even queued.
+    let first = a.link.send(&name(2), &frames::extension(2, 1, 10)).await;
+    assert!(first.is_ok() || first == Err(SendError::StreamRefused { code }), "{first:?}");
     assert_eq!(b.refused().await, Refusal::LaneNotAllowed { lane: frames::lane(2) });
     assert_eq!(b.peer_stats(1).refusals["lane-not-allowed"], 1);
-    let code = u64::from(CloseCode::LaneNotAllowed.code());
     let frame = frames::extension(2, 2, 10);
     eventually("the sender learns of it", || {
         a.link.try_send(&name(2), &frame) == Err(SendError::StreamRefused { code })
@@ -275,4 +277,54 @@ async fn a_peer_has_a_bounded_number_of_sessions_at_a_time() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     eventually("the excess is refused", || b.refusals("too-many-sessions") == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_no_longer_listens_to_the_control_stream_is_refused() {
+    let mut b = listener();
+    let mut rogue = Rogue::greeted(&mut b).await;
+    rogue.answers.stop(0u32.into()).unwrap();
+    let refusal = assert_refused(b, &rogue, CloseCode::StreamBroken).await;
+    assert_eq!(refusal, Refusal::StreamBroken { stream: "control" });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_ends_the_control_stream_and_stays_is_refused() {
+    let mut b = listener();
+    let mut rogue = Rogue::greeted(&mut b).await;
+    rogue.control.finish().unwrap();
+    let refusal = assert_refused(b, &rogue, CloseCode::StreamBroken).await;
+    assert_eq!(refusal, Refusal::StreamBroken { stream: "control" });
+}
+
+/// Bytes that follow from a seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    use rand::{RngCore, SeedableRng};
+    let mut bytes = vec![0; length];
+    rand::rngs::StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_on_any_stream_ends_its_session_and_nothing_else() {
+    let mut b = listener();
+    let mut ended = 0;
+    for seed in 0..60 {
+        let mut rogue = Rogue::greeted(&mut b).await;
+        let noise = noise(seed, 300);
+        match seed % 4 {
+            // Noise after a valid length, so that the decoder sees it.
+            0 => rogue.control.write_all(&[vec![0, 0, 1, 0], noise].concat()).await.unwrap(),
+            1 => drop(rogue.stream(&noise).await),
+            2 => drop(rogue.stream(&[flow_head(1), noise].concat()).await),
+            _ => drop(rogue.stream(&[vec![2, 0, 0, 1, 0], noise].concat()).await),
+        }
+        match b.down().await {
+            DownReason::Refused(_) => ended += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert_eq!(ended, 60);
+    Rogue::greeted(&mut b).await;
+    assert_eq!(b.peer_stats(1).inflight_bytes, 0);
 }

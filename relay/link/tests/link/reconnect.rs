@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkEvent, LinkLimits};
+use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkEvent, LinkLimits, SendError};
 
 use crate::forwarder::Forwarder;
 use crate::frames;
-use crate::node::{Node, any_port, config, eventually, greet, limits, pair, peer};
+use crate::node::{Node, any_port, config, eventually, greet, limits, name, pair, peer};
+use crate::rogue::{Manners, Rogue, connect, listener};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_restarts_is_dialled_again() {
@@ -15,8 +16,7 @@ async fn a_peer_that_restarts_is_dialled_again() {
     b.link.close().await;
     drop(b);
     assert_eq!(a.down().await, DownReason::ClosedByPeer { code: CloseCode::Shutdown });
-    eventually("the port is free", || std::net::UdpSocket::bind(address).is_ok()).await;
-    let mut b = Node::start(config(2, Some(address), vec![peer(1, None)]));
+    let mut b = Node::restart(config(2, Some(address), vec![peer(1, None)]));
     greet(&mut a, &mut b).await;
     a.send(2, &frames::extension(1, 1, 10)).await;
     assert_eq!(b.frame().await.0, frames::extension(1, 1, 10));
@@ -40,7 +40,7 @@ fn a_peer_that_was_killed_and_restarted_is_noticed_long_before_the_idle_timeout(
     drop(b);
     let start = Instant::now();
     ours.block_on(async {
-        let mut b = Node::start(listener(address));
+        let mut b = Node::restart(listener(address));
         assert_eq!(a.down().await, DownReason::Reset);
         greet(&mut a, &mut b).await;
     });
@@ -104,4 +104,76 @@ async fn the_end_of_a_session_is_told_before_the_next_one_begins() {
     let LinkEvent::Up { session: new, .. } = b.event().await else { panic!("expected Up") };
     assert!(new > old);
     assert_eq!(a.down().await, DownReason::ClosedByPeer { code: CloseCode::Superseded });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_line_loses_and_doubles_nothing() {
+    let mut b = Node::start(config(2, Some(any_port()), vec![peer(1, None)]));
+    let forwarder = Forwarder::to(b.address()).await;
+    let mut a = Node::start(config(1, None, vec![peer(2, Some(forwarder.address))]));
+    greet(&mut a, &mut b).await;
+    forwarder.set_bad();
+    let link = a.link.clone();
+    let sender = tokio::spawn(async move {
+        for index in 1..=300 {
+            link.send(&name(2), &frames::extension(1, index, 1500)).await.unwrap();
+        }
+    });
+    for index in 1..=300 {
+        assert_eq!(b.frame().await.0, frames::extension(1, index, 1500));
+    }
+    sender.await.unwrap();
+    assert_eq!(b.peer_stats(1).sessions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_sessions_in_quick_succession_never_mix() {
+    let mut b = listener();
+    let address = b.address();
+    let storm = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        for _ in 0..30 {
+            let (endpoint, connection) = connect(address, Manners::default()).await;
+            let Ok(connection) = connection else { continue };
+            // What does not get in is closed at once, maybe before it has said anything.
+            if let Ok((mut control, answers)) = connection.open_bi().await {
+                let _ = control.write_all(&[1]).await;
+                kept.push((endpoint, connection, control, answers));
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    });
+    let mut last = None;
+    let mut open = None;
+    let mut ups = 0;
+    storm.await.unwrap();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(1), b.events.recv()).await {
+        match event {
+            LinkEvent::Up { session, .. } => {
+                assert_eq!(open, None, "a session began before the last one had ended");
+                assert!(Some(session) > last);
+                (open, last, ups) = (Some(session), Some(session), ups + 1);
+            }
+            LinkEvent::Down { session, .. } => assert_eq!(open.take(), Some(session)),
+            LinkEvent::Refused { .. } => {}
+            LinkEvent::Frame { .. } => panic!("nothing was said"),
+        }
+    }
+    assert!(ups >= 1);
+    assert_eq!(open, None);
+    assert_eq!(b.peer_stats(1).session, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hello_for_a_session_that_has_been_replaced_is_not_sent_on_the_next() {
+    let mut b = listener();
+    let first = Rogue::connect(&b).await;
+    let old = b.up().await;
+    let second = Rogue::connect(&b).await;
+    assert_eq!(b.down().await, DownReason::Superseded);
+    let new = b.up().await;
+    let late = b.link.send_on(old, &name(1), &frames::hello()).await;
+    assert_eq!(late, Err(SendError::Down { peer: name(1) }));
+    b.link.send_on(new, &name(1), &frames::hello()).await.unwrap();
+    drop((first, second));
 }

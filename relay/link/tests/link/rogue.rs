@@ -102,8 +102,8 @@ fn key(seed: u8) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer))
 }
 
-/// A bare connection; its endpoint must outlive it.
-pub async fn connect(to: SocketAddr, manners: Manners) -> (Endpoint, Result<Connection, ConnectionError>) {
+/// An endpoint that dials with these manners.
+pub fn client(manners: Manners) -> (Endpoint, ClientConfig) {
     let resolver: Arc<dyn ResolvesClientCert> = match manners.key {
         Some(seed) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(key(seed))),
         None => Arc::new(NoKey),
@@ -116,8 +116,14 @@ pub async fn connect(to: SocketAddr, manners: Manners) -> (Endpoint, Result<Conn
         .with_custom_certificate_verifier(Arc::new(TakesAnyKey { raw: manners.raw_key_of_server }))
         .with_client_cert_resolver(resolver);
     tls.alpn_protocols = manners.alpn;
+    tls.enable_early_data = true;
     let endpoint = Endpoint::client(any_port()).unwrap();
-    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    (endpoint, ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap())))
+}
+
+/// A bare connection; its endpoint must outlive it.
+pub async fn connect(to: SocketAddr, manners: Manners) -> (Endpoint, Result<Connection, ConnectionError>) {
+    let (endpoint, config) = client(manners);
     let connection = endpoint.connect_with(config, to, "any").unwrap().await;
     (endpoint, connection)
 }
@@ -126,12 +132,19 @@ pub async fn connect(to: SocketAddr, manners: Manners) -> (Endpoint, Result<Conn
 pub struct Rogue {
     pub connection: Connection,
     pub control: SendStream,
-    _answers: RecvStream,
+    pub answers: RecvStream,
     _endpoint: Endpoint,
 }
 
 impl Rogue {
     pub async fn with_session(node: &mut Node) -> Self {
+        let rogue = Self::connect(node).await;
+        node.up().await;
+        rogue
+    }
+
+    /// A session whose `Up` is still to be read.
+    pub async fn connect(node: &Node) -> Self {
         let (endpoint, connection) = connect(node.address(), Manners::default()).await;
         let connection = connection.unwrap();
         let (mut control, mut answers) = connection.open_bi().await.unwrap();
@@ -139,8 +152,7 @@ impl Rogue {
         let mut head = [0];
         answers.read_exact(&mut head).await.unwrap();
         assert_eq!(head, [1]);
-        node.up().await;
-        Self { connection, control, _answers: answers, _endpoint: endpoint }
+        Self { connection, control, answers, _endpoint: endpoint }
     }
 
     /// A session past its hello.
