@@ -44,14 +44,11 @@ pub fn verify_old_support(old: &SealerSet, signers: &BTreeSet<PublicKey>) -> Res
 /// said to be or is not a call of the consensus contract, `set-change-replay` when another set comes out.
 pub fn verify_evidence(
     suite: CryptoSuite,
-    roots: Option<&Roots>,
+    roots: &Roots,
     old: &SealerSet,
     new: &SealerSet,
     evidence: &SetChangeEvidence,
 ) -> Result<(), Refusal> {
-    let Some(roots) = roots else {
-        return Err(Refusal::new("set-change-roots", "no evidence right after the anchor", "evidence"));
-    };
     for (list, root) in [(&evidence.transaction_hashes, roots.transactions), (&evidence.receipt_hashes, roots.receipts)]
     {
         let got = merkle::root(suite, list);

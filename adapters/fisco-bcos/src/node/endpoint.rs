@@ -1,0 +1,176 @@
+//! One RPC endpoint: JSON-RPC 2.0 by HTTP POST, with limits, and its health.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cityrelay_api::source::{EndpointHealth, NodeError};
+use cityrelay_core::ids::Height;
+use serde_json::{Value, json};
+
+use super::config::{ChainConfig, NodeConfig};
+use super::health::Health;
+use super::tls;
+use crate::codec::json::JsonError;
+
+/// The most characters of a node's own text that are kept.
+const MAX_MESSAGE_CHARS: usize = 256;
+
+/// One node as this relay reaches it.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub name: String,
+    pub is_own: bool,
+    pub group: String,
+    pub node: String,
+    url: reqwest::Url,
+    http: reqwest::Client,
+    max_response_bytes: usize,
+    next_id: AtomicU64,
+    health: Mutex<Health>,
+}
+
+/// Why a request got no result.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// It was sent, and no answer came in time: what it asked for may have happened.
+    TimedOut,
+    /// The node's own error.
+    Rpc { code: i64, message: String },
+    /// Anything else.
+    Other(NodeError),
+}
+
+impl Endpoint {
+    /// An endpoint, not connected yet; or the key below the node that is wrong, and why.
+    pub fn new(chain: &ChainConfig, node: &NodeConfig) -> Result<Self, (&'static str, String)> {
+        let http = reqwest::Client::builder()
+            .use_preconfigured_tls(tls::client_config(node)?)
+            .timeout(chain.request_timeout)
+            .connect_timeout(chain.request_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .build()
+            .map_err(|error| ("url", error.to_string()))?;
+        Ok(Self {
+            name: node.name.clone(),
+            is_own: node.is_own,
+            group: chain.group_id.clone(),
+            node: node.node.clone(),
+            url: node.url.clone(),
+            http,
+            max_response_bytes: chain.max_response_bytes,
+            next_id: AtomicU64::new(1),
+            health: Mutex::default(),
+        })
+    }
+
+    /// Calls `method` with the group, then `params`.
+    pub async fn call(&self, method: &'static str, params: Vec<Value>) -> Result<Value, NodeError> {
+        self.try_call(method, params).await.map_err(|error| match error {
+            CallError::TimedOut => self.unreachable("no answer in time"),
+            CallError::Rpc { code, message } => {
+                NodeError::Rpc { endpoint: self.name.clone(), method: method.to_owned(), code, message }
+            }
+            CallError::Other(error) => error,
+        })
+    }
+
+    /// As [`Self::call`], telling a timeout apart.
+    pub async fn try_call(&self, method: &'static str, params: Vec<Value>) -> Result<Value, CallError> {
+        let started = Instant::now();
+        let result = self.post(method, params).await;
+        let mut health = self.health();
+        match &result {
+            Ok(_) | Err(CallError::Rpc { .. }) => health.answered(started.elapsed()),
+            Err(CallError::TimedOut) => health.failed("no answer in time", Instant::now()),
+            Err(CallError::Other(error)) => health.failed(&error.to_string(), Instant::now()),
+        }
+        drop(health);
+        result
+    }
+
+    async fn post(&self, method: &'static str, mut params: Vec<Value>) -> Result<Value, CallError> {
+        params.insert(0, Value::from(self.group.clone()));
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let body = json!({ "jsonrpc": "2.0", "method": method, "params": params, "id": id });
+        let transport = |error: reqwest::Error| {
+            if error.is_timeout() && !error.is_connect() {
+                CallError::TimedOut
+            } else {
+                CallError::Other(self.unreachable(&cut(&root_cause(&error))))
+            }
+        };
+        let mut response = self.http.post(self.url.clone()).json(&body).send().await.map_err(transport)?;
+        let malformed = |expected: &str| CallError::Other(self.malformed(method, expected.to_owned()));
+        if !response.status().is_success() {
+            return Err(malformed("HTTP status 200"));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            if bytes.len() + chunk.len() > self.max_response_bytes {
+                return Err(malformed("an answer within `max_response_bytes`"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let mut answer: Value = serde_json::from_slice(&bytes).map_err(|_| malformed("JSON"))?;
+        // An error may carry another id than the request's: seen with requests that the node could not parse.
+        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
+            let code = error.get("code").and_then(Value::as_i64).ok_or_else(|| malformed("an error with a code"))?;
+            let message = cut(error.get("message").and_then(Value::as_str).unwrap_or_default());
+            return Err(CallError::Rpc { code, message });
+        }
+        if answer.get("id").and_then(Value::as_u64) != Some(id) {
+            return Err(malformed("the id of the request"));
+        }
+        answer.get_mut("result").map(Value::take).ok_or_else(|| malformed("a result or an error"))
+    }
+
+    /// The answer to `method` is no sense.
+    pub fn malformed(&self, method: &str, expected: String) -> NodeError {
+        NodeError::Malformed { endpoint: self.name.clone(), method: method.to_owned(), expected }
+    }
+
+    /// The answer to `method` lacks a field.
+    pub fn json_error(&self, method: &str, error: JsonError) -> NodeError {
+        self.malformed(method, error.to_string())
+    }
+
+    fn unreachable(&self, reason: &str) -> NodeError {
+        NodeError::Unreachable { endpoint: self.name.clone(), reason: reason.to_owned() }
+    }
+
+    /// Its health, locked.
+    pub fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its health as the daemon shows it.
+    pub fn standing(&self) -> EndpointHealth {
+        let health = self.health();
+        EndpointHealth {
+            name: self.name.clone(),
+            is_own: self.is_own,
+            is_usable: health.is_usable(Instant::now()),
+            latency: health.latency,
+            height: Height(health.height),
+            errors: health.errors,
+            lies: health.lies,
+            last_error: health.last_error.clone(),
+        }
+    }
+}
+
+/// The innermost cause, which says more than the outermost.
+fn root_cause(error: &dyn core::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
+}

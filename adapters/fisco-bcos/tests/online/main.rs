@@ -1,0 +1,14 @@
+//! Source, target and recordings against nodes that are stand-ins on loopback.
+
+#![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../offline/chain.rs"]
+mod chain;
+mod gateway_chain;
+mod heads;
+mod nodes;
+mod stand_in;
+mod tls;
+mod transactions;
+mod updates;
