@@ -18,7 +18,7 @@ use crate::prune::{PruneDepth, Pruned};
 use crate::queue::{Job, NotTaken, Queue, Wait};
 use crate::stats::{Recorder, Stats};
 use crate::store::{Open, OpenFile, Store};
-use crate::view::{FlowCounts, Timeline, View};
+use crate::view::{Counts, FlowCounts, Timeline, View};
 use crate::writer::{self, Shared, WriterLimits};
 
 /// Extensions looked at in one transaction while pruning, so that batches need not wait long.
@@ -243,6 +243,14 @@ impl Journal {
     /// As [`View::flows`].
     pub fn flows(&self) -> Result<Vec<FlowCounts>, JournalError> {
         self.read(|view| view.flows())
+    }
+
+    /// See [`View::counts`].
+    ///
+    /// # Errors
+    /// As [`View::counts`].
+    pub fn counts(&self) -> Result<Counts, JournalError> {
+        self.read(|view| view.counts())
     }
 
     /// What the writer has done and what waits for it.

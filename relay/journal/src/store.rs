@@ -150,25 +150,28 @@ impl Store {
 
     /// Calls `read` with a durable snapshot.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&dyn Rows) -> Result<T, JournalError>) -> Result<T, JournalError> {
-        guarded(|| {
-            let transaction = self.database()?.begin_read().map_err(JournalError::from_store)?;
-            read(&Snapshot(transaction))
-        })
+        let transaction = guarded(|| self.database()?.begin_read().map_err(JournalError::from_store))?;
+        read(&Snapshot(transaction))
     }
 
-    /// Lets `write` make changes and commits them; durable when it returns.
+    /// Lets `write` make changes and commits them, if there are any; durable when it returns.
     pub(crate) fn write<T>(
         &self,
         write: impl FnOnce(&mut WriteTables<'_>) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         guarded(|| {
             let transaction = begin(self.database()?)?;
-            let answer = {
+            let (answer, is_changed) = {
                 let tables = Table::ALL.map(|table| transaction.open_table(definition(table)));
                 let tables = tables.into_iter().collect::<Result<Vec<_>, _>>().map_err(JournalError::from_store)?;
-                write(&mut WriteTables(tables))?
+                let mut tables = WriteTables { tables, is_changed: false };
+                (write(&mut tables)?, tables.is_changed)
             };
-            transaction.commit().map_err(JournalError::from_store)?;
+            if is_changed {
+                transaction.commit().map_err(JournalError::from_store)?;
+            } else {
+                transaction.abort().map_err(JournalError::from_store)?;
+            }
             Ok(answer)
         })
     }
@@ -184,28 +187,30 @@ struct Snapshot(redb::ReadTransaction);
 
 impl Rows for Snapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        let table = self.0.open_table(definition(table)).map_err(JournalError::from_store)?;
-        get(&table, key)
+        guarded(|| get(&self.0.open_table(definition(table)).map_err(JournalError::from_store)?, key))
     }
 
     fn seek(&self, table: Table, from: &[u8]) -> Result<Option<KeyValue>, JournalError> {
-        let table = self.0.open_table(definition(table)).map_err(JournalError::from_store)?;
-        seek(&table, from)
+        guarded(|| seek(&self.0.open_table(definition(table)).map_err(JournalError::from_store)?, from))
     }
 }
 
 /// The tables of a transaction that is still open.
-pub(crate) struct WriteTables<'txn>(Vec<redb::Table<'txn, Bytes, Bytes>>);
+pub(crate) struct WriteTables<'txn> {
+    tables: Vec<redb::Table<'txn, Bytes, Bytes>>,
+    is_changed: bool,
+}
 
 impl<'txn> WriteTables<'txn> {
     fn table(&self, table: Table) -> Result<&redb::Table<'txn, Bytes, Bytes>, JournalError> {
-        self.0.get(table.place()).ok_or(JournalError::Closed)
+        self.tables.get(table.place()).ok_or(JournalError::Closed)
     }
 
     /// Makes the changes of one batch.
     pub(crate) fn apply(&mut self, changes: Changes) -> Result<(), JournalError> {
+        self.is_changed |= !changes.is_empty();
         for ((table, key), value) in changes {
-            let table = self.0.get_mut(table.place()).ok_or(JournalError::Closed)?;
+            let table = self.tables.get_mut(table.place()).ok_or(JournalError::Closed)?;
             match value {
                 Some(value) => table.insert(key.as_slice(), value.as_slice()),
                 None => table.remove(key.as_slice()),

@@ -122,7 +122,9 @@ impl Writer<'_> {
             Ok(answers) => {
                 let records = answers.iter().flatten().sum();
                 let batches = answers.iter().filter(|answer| answer.is_ok()).count();
-                self.shared.recorder.synced(started.elapsed(), batches, records, self.shared.open.size());
+                if batches > 0 {
+                    self.shared.recorder.synced(started.elapsed(), batches, records, self.shared.open.size());
+                }
                 answers
             }
             Err(error) => {

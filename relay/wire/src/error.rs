@@ -86,12 +86,4 @@ pub enum EncodeError {
         /// What the value has.
         got: usize,
     },
-    /// A value of a kind that this layout has no place for.
-    #[error("{what} has no place in layout version {version}")]
-    Unsupported {
-        /// What it is.
-        what: &'static str,
-        /// The layout.
-        version: u8,
-    },
 }

@@ -108,6 +108,17 @@ fn a_bad_batch_in_a_group_fails_alone() {
 }
 
 #[test]
+fn a_group_of_refused_batches_costs_no_sync() {
+    let disk = super::disk_image::Disk::new(Vec::new());
+    let journal = Journal::open_with(Box::new(disk.clone()), Options::default()).unwrap();
+    let before = disk.log().len();
+    let error = append(&journal, vec![Chain::outbox("lane", 3).extension(1, 3)]).unwrap_err();
+    assert!(matches!(error, JournalError::Gap { .. }), "{error}");
+    assert_eq!(disk.log().len(), before);
+    assert_eq!((journal.stats().syncs, journal.stats().refused), (0, 1));
+}
+
+#[test]
 fn a_full_queue_gives_the_batch_back_or_waits() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { max_waiting_batches: 2, ..Options::default() };
