@@ -112,8 +112,9 @@ impl Peer {
     ) -> Result<(), Refusal> {
         let mut current = lock(&self.current);
         if let Some(standing) = current.as_ref() {
+            let is_over = standing.connection.close_reason().is_some();
             let is_settled = standing.since.elapsed() >= settled_after;
-            if !takes_its_place(ours, self.fingerprint, standing.dialler, is_settled, session.dialler) {
+            if !is_over && !takes_its_place(ours, self.fingerprint, standing.dialler, is_settled, session.dialler) {
                 return Err(Refusal::DuplicateSession);
             }
             standing.close(DownReason::Superseded);

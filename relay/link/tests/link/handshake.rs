@@ -5,7 +5,7 @@ use std::time::Duration;
 use cityrelay_link::{LinkConfig, LinkLimits, PeerConfig, Refusal};
 
 use crate::node::{Node, any_port, config, eventually, fingerprint, greet, limits, peer};
-use crate::rogue::{Manners, Rogue, client, connect, listener};
+use crate::rogue::{Manners, Rogue, bare_listener, client, connect, listener};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_right_manners_get_a_session() {
@@ -149,4 +149,33 @@ async fn no_session_is_resumed_and_nothing_is_sent_early() {
     answers.read_exact(&mut [0]).await.unwrap();
     assert!(connect().into_0rtt().is_err(), "the listener has handed out a ticket");
     b.up().await;
+}
+
+// RFC 9001 §4.8: 0x100 and the alert; RFC 8446 §6.2: 51 is decrypt_error, a signature that does not verify.
+const BAD_SIGNATURE: Refusal = Refusal::Handshake { code: 0x100 + 51 };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dialler_that_shows_a_pinned_key_without_having_it_is_refused() {
+    let mut b = listener();
+    let (_endpoint, connection) = connect(b.address(), Manners { signs_with: Some(3), ..Manners::default() }).await;
+    if let Ok(connection) = connection {
+        connection.closed().await;
+    }
+    assert_eq!(b.refused().await, BAD_SIGNATURE);
+    assert_eq!(b.peer_stats(1).sessions, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_shows_a_pinned_key_without_having_it_is_refused() {
+    let impostor = bare_listener(3);
+    let mut a = Node::start(config(1, None, vec![peer(2, Some(impostor.local_addr().unwrap()))]));
+    assert_eq!(a.refused().await, BAD_SIGNATURE);
+    assert_eq!(a.peer_stats(2).sessions, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_shows_a_pinned_key_and_has_it_gets_a_session() {
+    let honest = bare_listener(2);
+    let mut a = Node::start(config(1, None, vec![peer(2, Some(honest.local_addr().unwrap()))]));
+    a.up().await;
 }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use cityrelay_core::frame::Frame;
 use cityrelay_link::{ALPN, CloseCode};
 use cityrelay_wire::framing::encode_delimited;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, ServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert};
 use rustls::crypto::ring::sign::any_eddsa_type;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::AlwaysResolvesServerRawPublicKeys;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::frames;
 use crate::node::{Node, PATIENCE, any_port, config, peer};
@@ -23,13 +25,15 @@ use crate::node::{Node, PATIENCE, any_port, config, peer};
 pub struct Manners {
     /// The key's seed, or none for no key at all.
     pub key: Option<u8>,
+    /// The seed of the key that it signs with, where that is another one.
+    pub signs_with: Option<u8>,
     pub alpn: Vec<Vec<u8>>,
     pub raw_key_of_server: bool,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { key: Some(1), alpn: vec![ALPN.to_vec()], raw_key_of_server: true }
+        Self { key: Some(1), signs_with: None, alpn: vec![ALPN.to_vec()], raw_key_of_server: true }
     }
 }
 
@@ -77,6 +81,47 @@ impl ServerCertVerifier for TakesAnyKey {
     }
 }
 
+impl ClientCertVerifier for TakesAnyKey {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+}
+
 /// Says that it speaks raw public keys, and has none.
 #[derive(Debug)]
 struct NoKey;
@@ -95,17 +140,51 @@ impl ResolvesClientCert for NoKey {
     }
 }
 
-fn key(seed: u8) -> Arc<CertifiedKey> {
+fn signer(seed: u8) -> Arc<dyn SigningKey> {
     let pkcs8 = [hex::decode("302e020100300506032b657004220420").unwrap(), vec![seed; 32]].concat();
-    let signer = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice())).unwrap();
-    let spki = signer.public_key().unwrap().to_vec();
-    Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer))
+    any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice())).unwrap()
+}
+
+/// The public key of one seed, with the signatures of another.
+fn key(shown: u8, signs_with: u8) -> Arc<CertifiedKey> {
+    let spki = signer(shown).public_key().unwrap().to_vec();
+    Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer(signs_with)))
+}
+
+/// A listener that shows peer 2's public key and signs with the key of another seed.
+pub fn bare_listener(signs_with: u8) -> Endpoint {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(TakesAnyKey { raw: true }))
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key(2, signs_with))));
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let tls = Arc::new(QuicServerConfig::try_from(tls).unwrap());
+    let endpoint = Endpoint::server(ServerConfig::with_crypto(tls), any_port()).unwrap();
+    let accepting = endpoint.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            tokio::spawn(async move {
+                let connection = incoming.await.ok()?;
+                let (mut control, mut head) = connection.accept_bi().await.ok()?;
+                head.read_exact(&mut [0]).await.ok()?;
+                control.write_all(&[1]).await.ok()?;
+                connection.closed().await;
+                Some(())
+            });
+        }
+    });
+    endpoint
 }
 
 /// An endpoint that dials with these manners.
 pub fn client(manners: Manners) -> (Endpoint, ClientConfig) {
     let resolver: Arc<dyn ResolvesClientCert> = match manners.key {
-        Some(seed) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(key(seed))),
+        Some(seed) => {
+            let key = key(seed, manners.signs_with.unwrap_or(seed));
+            Arc::new(AlwaysResolvesClientRawPublicKeys::new(key))
+        }
         None => Arc::new(NoKey),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
