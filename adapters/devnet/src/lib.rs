@@ -8,9 +8,13 @@ pub mod eth_rpc;
 pub mod execution;
 pub mod keys;
 mod node_server;
+mod pair;
 pub mod rpc_fault;
 pub mod sealed_evm;
+mod section;
 pub mod weighted_bcos;
 pub mod world;
 
 pub use devnet::{CityConfig, Devnet, DevnetConfig, DevnetError, Running};
+pub use pair::{Pair, PairError, Pairing};
+pub use section::Section;

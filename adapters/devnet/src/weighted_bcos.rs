@@ -93,6 +93,7 @@ pub struct WeightedBcosChain {
     config: WeightedBcosConfig,
     rules: Rules,
     accounts: Vec<SecretKey>,
+    account_secrets: Vec<[u8; 32]>,
     node_keys: Vec<SecretKey>,
     operator: SecretKey,
     operator_nonce: u64,
@@ -133,8 +134,9 @@ pub struct CallAnswer {
 impl WeightedBcosChain {
     /// Makes block 0, and block 1 where the configuration says so.
     pub fn new(config: WeightedBcosConfig) -> Self {
-        let key = |purpose: &str, index: usize| derive(config.suite, config.seed, purpose, index);
-        let accounts = (0..config.accounts).map(|index| key("account", index)).collect();
+        let key = |purpose: &str, index: usize| derive(config.suite, config.seed, purpose, index).0;
+        let (accounts, account_secrets) =
+            (0..config.accounts).map(|index| derive(config.suite, config.seed, "account", index)).unzip();
         let node_keys: Vec<SecretKey> =
             (0..config.weights.len() + config.spare_nodes).map(|index| key("node", index)).collect();
         let consensus = Consensus::new(
@@ -159,6 +161,7 @@ impl WeightedBcosChain {
                 has_crypto_contract: true,
             },
             accounts,
+            account_secrets,
             node_keys,
             operator,
             operator_nonce: 0,
@@ -191,6 +194,11 @@ impl WeightedBcosChain {
     /// Accounts to send from. Nobody pays for gas here.
     pub fn accounts(&self) -> &[SecretKey] {
         &self.accounts
+    }
+
+    /// The 32-byte secrets of [`WeightedBcosChain::accounts`], in their order.
+    pub fn account_secrets(&self) -> &[[u8; 32]] {
+        &self.account_secrets
     }
 
     /// Keys of all nodes that seal or may come to; the first ones at genesis.
@@ -579,12 +587,12 @@ fn state_root(suite: CryptoSuite, number: u64, changes: &[SlotChange]) -> Hash32
     Hash32(root)
 }
 
-fn derive(suite: CryptoSuite, seed: u64, purpose: &str, index: usize) -> SecretKey {
+fn derive(suite: CryptoSuite, seed: u64, purpose: &str, index: usize) -> (SecretKey, [u8; 32]) {
     let mut secret = keccak256(format!("cityrelay-devnet/weighted-bcos/{purpose}/{seed}/{index}"));
     loop {
         // A hash at or above the group order, or zero, is no scalar: draw again.
         match SecretKey::from_bytes(suite, &secret.0) {
-            Ok(key) => return key,
+            Ok(key) => return (key, secret.0),
             Err(_) => secret = keccak256(secret),
         }
     }
