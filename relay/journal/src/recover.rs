@@ -10,7 +10,7 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Message;
 use cityrelay_core::recovery::{Recovered, RecoveredClient, RecoveredFlow, Side};
-use cityrelay_wire::row::{ClientRow, OrdinalRow, flow_key, position_key};
+use cityrelay_wire::row::{ClientRow, FrozenRow, OrdinalRow, flow_key, position_key};
 
 use crate::apply::counters;
 use crate::error::JournalError;
@@ -24,7 +24,9 @@ pub(crate) fn recover(rows: &dyn Rows, flows: &[(Flow, Side)]) -> Result<Recover
     verify_flows(rows, counters.flows)?;
     let flows = flows.iter().map(|(flow, side)| recover_flow(rows, *flow, *side)).collect::<Result<_, _>>()?;
     let mut frozen = Vec::new();
-    rows::scan(rows, Table::Frozen, &[], &[], |key, _| {
+    rows::scan(rows, Table::Frozen, &[], &[], |key, value| {
+        // Read for its checksum: the key must be the one that was written.
+        rows::decode::<FrozenRow>(Table::Frozen, key, value)?;
         frozen.extend(domain_of(key));
         Ok(true)
     })?;

@@ -174,3 +174,26 @@ fn after_a_crash_it_goes_on() {
     append(&second, vec![chain.extension(2, 4)]).unwrap();
     assert_eq!(second.flows().unwrap()[0].tip, chain.tip());
 }
+
+#[test]
+fn opening_after_a_crash_does_not_walk_the_history() {
+    let opening_reads = |extensions: usize| {
+        let chain = Chain::outbox("lane", extensions * 8);
+        let disk = Disk::new(Vec::new());
+        let journal = Journal::open_with(Box::new(disk.clone()), Options::default()).unwrap();
+        for number in 0..extensions {
+            journal.append(vec![chain.extension(number * 8, number * 8 + 8)], |result| result.unwrap());
+        }
+        append(&journal, vec![chain.done(extensions * 8, 1)]).unwrap();
+        // Killed here: nothing closed the file.
+        let image = disk.image();
+        let size = image.len();
+        let killed = Disk::new(image);
+        let store = Store::open(&killed).unwrap();
+        store.read(|rows| View::new(rows).recover(&[(chain.flow, Side::Inbound)])).unwrap();
+        (killed.read_bytes(), size)
+    };
+    let (short, _) = opening_reads(50);
+    let (long, size) = opening_reads(2000);
+    assert!(long < short * 2 && long < size / 50, "{short} bytes of a short history, {long} of {size} of a long one");
+}

@@ -40,6 +40,7 @@ struct State {
     image: Vec<u8>,
     log: Vec<Op>,
     fault: Fault,
+    read_bytes: usize,
 }
 
 /// A disk; clones are the same disk.
@@ -48,7 +49,7 @@ pub struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
     pub fn new(image: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { image, log: Vec::new(), fault: Fault::None })))
+        Self(Arc::new(Mutex::new(State { image, log: Vec::new(), fault: Fault::None, read_bytes: 0 })))
     }
 
     pub fn image(&self) -> Vec<u8> {
@@ -61,6 +62,11 @@ impl Disk {
 
     pub fn note(&self, op: Op) {
         self.0.lock().unwrap().log.push(op);
+    }
+
+    /// Bytes read so far.
+    pub fn read_bytes(&self) -> usize {
+        self.0.lock().unwrap().read_bytes
     }
 
     pub fn fail(&self, fault: Fault) {
@@ -84,6 +90,7 @@ impl StorageBackend for Disk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.with(&[Fault::Gone], |state| {
+            state.read_bytes += out.len();
             let range = offset as usize..offset as usize + out.len();
             let bytes = state.image.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
             out.copy_from_slice(bytes);
