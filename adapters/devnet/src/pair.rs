@@ -73,7 +73,7 @@ impl Pair {
                     ..CityConfig::default()
                 };
                 let devnet = Devnet::start(DevnetConfig { weighted_bcos: Some(city), sealed_evm: None }).await?;
-                let section = devnet.weighted_bcos().and_then(crate::devnet::Running::section);
+                let section = devnet.weighted_bcos().and_then(|running| running.section());
                 (devnet, ("shenzhen", section.ok_or(PairError::NoFoundingBlock)?))
             }
         };
