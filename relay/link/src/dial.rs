@@ -12,7 +12,7 @@ use crate::config::PeerAddress;
 use crate::handshake::{HandshakeFault, dial};
 use crate::hub::Hub;
 use crate::peer::Peer;
-use crate::refusal::Refusal;
+use crate::refusal::{CloseCode, Refusal};
 use crate::session::Session;
 
 /// Why an attempt to dial came to nothing. Another one follows.
@@ -121,7 +121,9 @@ async fn attempt_one(hub: &Arc<Hub>, peer: &Arc<Peer>, remote: SocketAddr) -> Re
             hub.refuse(remote, Some(peer), refusal);
             DialFailure::RefusedHere
         }
-        HandshakeFault::RefusedByPeer(crate::CloseCode::DuplicateSession) => DialFailure::NotNeeded,
+        HandshakeFault::NotNeeded | HandshakeFault::RefusedByPeer(CloseCode::DuplicateSession) => {
+            DialFailure::NotNeeded
+        }
         HandshakeFault::RefusedByPeer(_) => DialFailure::RefusedByPeer,
         HandshakeFault::Lost(_) => DialFailure::Lost,
         HandshakeFault::Unreachable(_) => DialFailure::Unreachable,

@@ -32,6 +32,9 @@ pub(crate) enum HandshakeFault {
     /// The address cannot be dialled.
     #[error("cannot be dialled: {0}")]
     Unreachable(#[from] ConnectError),
+    /// A session that the peer dialled came first.
+    #[error("the peer's session came first")]
+    NotNeeded,
     /// This build cannot do TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -75,7 +78,14 @@ pub(crate) async fn dial(
     let mut config = ClientConfig::new(crypto);
     config.transport_config(Arc::clone(&hub.dial_transport));
     let lost = |error| classify(error, &verifier);
-    let connection = hub.endpoint.connect_with(config, remote, SERVER_NAME)?.await.map_err(lost)?;
+    let connecting = hub.endpoint.connect_with(config, remote, SERVER_NAME)?;
+    let mut up = peer.up.subscribe();
+    // Until the first byte on the control stream the other side cannot have taken this one, so it can be given up for
+    // another without leaving both sides with none.
+    let connection = tokio::select! {
+        connection = connecting => connection.map_err(lost)?,
+        _ = up.wait_for(|is_up| *is_up) => return Err(HandshakeFault::NotNeeded),
+    };
     verify_alpn(&connection)?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(lost)?;
     send.write_all(&StreamKey::Control.head()).await.map_err(|error| match error {

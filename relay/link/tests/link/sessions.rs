@@ -1,8 +1,10 @@
 //! What two links that keep the rules do.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use cityrelay_link::{CloseCode, DownReason, PeerAddress, PeerConfig, SendError};
+use cityrelay_core::frame::Frame;
+use cityrelay_link::{CloseCode, DownReason, LinkEvent, PeerAddress, PeerConfig, SendError};
 
 use crate::frames;
 use crate::node::{Node, any_port, config, eventually, fingerprint, greet, limits, name, pair, peer, peer_with_lanes};
@@ -16,7 +18,7 @@ async fn every_kind_of_frame_crosses_in_both_directions() {
         b.send(1, &frame).await;
         assert_eq!(a.frame().await.0, frame);
     }
-    let kinds: Vec<_> = frames::of_each_kind().iter().map(cityrelay_core::frame::Frame::kind).collect();
+    let kinds: Vec<_> = frames::of_each_kind().iter().map(Frame::kind).collect();
     for stats in [a.peer_stats(2), b.peer_stats(1)] {
         for kind in &kinds {
             assert_eq!((stats.frames_in[kind], stats.frames_out[kind]), (1, 1), "{kind}");
@@ -36,10 +38,7 @@ async fn a_frame_of_the_largest_size_crosses() {
         version: 1,
         bytes: vec![7; cityrelay_core::opaque::MAX_OPAQUE_BYTES],
     };
-    let frame = cityrelay_core::frame::Frame::Update {
-        domain: cityrelay_core::ids::Domain(cityrelay_core::hash::Hash32::ZERO),
-        update,
-    };
+    let frame = Frame::Update { domain: cityrelay_core::ids::Domain(cityrelay_core::hash::Hash32::ZERO), update };
     a.send(2, &frame).await;
     assert_eq!(b.frame().await.0, frame);
     b.send(1, &frame).await;
@@ -141,40 +140,68 @@ async fn a_peer_is_dialled_by_name() {
     greet(&mut a, &mut b).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_sessions_dialled_at_once_one_stays_on_both_sides() {
-    for round in 0..8 {
-        // Each must know the other's port before it starts.
-        let ports: Vec<_> = (0..2).map(|_| std::net::UdpSocket::bind(any_port()).unwrap()).collect();
-        let addresses: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
-        drop(ports);
-        let mut a = Node::start(config(1, Some(addresses[0]), vec![peer(2, Some(addresses[1]))]));
-        let mut b = Node::start(config(2, Some(addresses[1]), vec![peer(1, Some(addresses[0]))]));
-        let opposite = |a: &Node, b: &Node| match (a.peer_stats(2).is_dialled_here, b.peer_stats(1).is_dialled_here) {
-            (Some(here), Some(there)) => here != there,
-            _ => false,
-        };
-        eventually("both sides hold a session", || opposite(&a, &b)).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert!(opposite(&a, &b), "round {round}: both sides hold the same session");
-        let before = (a.peer_stats(2).session, b.peer_stats(1).session);
-        if a.peer_stats(2).sessions > 1 || b.peer_stats(1).sessions > 1 {
-            let smaller_is_a = fingerprint(1) < fingerprint(2);
-            assert_eq!(a.peer_stats(2).is_dialled_here, Some(smaller_is_a), "round {round}");
+/// Free ports, so that each side can know the other's before it starts.
+fn two_addresses() -> [SocketAddr; 2] {
+    let ports = [0, 1].map(|_| std::net::UdpSocket::bind(any_port()).unwrap());
+    ports.map(|port| port.local_addr().unwrap())
+}
+
+/// Whether both sides hold a session, and it is the same one.
+fn hold_the_same(a: &Node, b: &Node) -> bool {
+    match (a.peer_stats(2).is_dialled_here, b.peer_stats(1).is_dialled_here) {
+        (Some(here), Some(there)) => here != there,
+        _ => false,
+    }
+}
+
+/// Takes events until this frame has come.
+async fn take_until(node: &mut Node, expected: &Frame) {
+    loop {
+        if let LinkEvent::Frame { frame, .. } = node.event().await
+            && frame == *expected
+        {
+            return;
         }
+    }
+}
+
+// One thread: neither side gets to do anything before both are bound, so that they dial at the same time.
+#[tokio::test]
+async fn of_two_sessions_dialled_at_once_one_stays_on_both_sides() {
+    let mut contests = 0;
+    for round in 0..20 {
+        let [first, second] = two_addresses();
+        let mut a = Node::restart(config(1, Some(first), vec![peer(2, Some(second))]));
+        let mut b = Node::restart(config(2, Some(second), vec![peer(1, Some(first))]));
+        eventually("both sides hold one session", || hold_the_same(&a, &b)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(hold_the_same(&a, &b), "round {round}");
+        let before = (a.peer_stats(2).session, b.peer_stats(1).session);
         a.say_hello(2).await;
         b.say_hello(1).await;
         a.send(2, &frames::at(round)).await;
         b.send(1, &frames::at(round)).await;
-        for node in [&mut a, &mut b] {
-            loop {
-                if let cityrelay_link::LinkEvent::Frame { frame, .. } = node.event().await
-                    && frame == frames::at(round)
-                {
-                    break;
-                }
-            }
-        }
+        take_until(&mut a, &frames::at(round)).await;
+        take_until(&mut b, &frames::at(round)).await;
         assert_eq!(before, (a.peer_stats(2).session, b.peer_stats(1).session), "round {round}: sessions keep changing");
+        if a.refusals("duplicate-session") + b.refusals("duplicate-session") > 0 || a.peer_stats(2).sessions > 1 {
+            contests += 1;
+            let smaller_is_a = fingerprint(1) < fingerprint(2);
+            assert_eq!(a.peer_stats(2).is_dialled_here, Some(smaller_is_a), "round {round}");
+        }
     }
+    assert!(contests > 0, "the two sides never dialled at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_is_still_under_way_is_given_up_when_the_peer_comes_first() {
+    let [first, second] = two_addresses();
+    // Nobody is there yet: the first datagrams are lost, and QUIC tries again after a second or so.
+    let mut a = Node::restart(config(1, Some(first), vec![peer(2, Some(second))]));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut b = Node::restart(config(2, Some(second), vec![peer(1, Some(first))]));
+    greet(&mut a, &mut b).await;
+    assert_eq!(a.peer_stats(2).is_dialled_here, Some(false));
+    a.quiet(Duration::from_secs(2)).await;
+    assert_eq!(a.peer_stats(2).dial_failures, [("not-needed", 1)].into());
 }
