@@ -186,7 +186,9 @@ impl Journal {
     /// # Errors
     /// As [`View::recover`].
     pub fn recover(&self, flows: &[(Flow, Side)]) -> Result<Recovered, JournalError> {
-        self.read(|view| view.recover(flows))
+        let recovered = self.read(|view| view.recover(flows))?;
+        self.0.shared.open.settled();
+        Ok(recovered)
     }
 
     /// See [`View::point`].

@@ -18,6 +18,8 @@ pub const FILE_NAME: &str = "journal.redb";
 
 const NEW_FILE_NAME: &str = "journal.redb.new";
 
+const MARK_NAME: &str = "journal.opening";
+
 const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 
@@ -34,6 +36,9 @@ pub(crate) trait Open: Send + Sync {
 
     /// Bytes on disk.
     fn size(&self) -> u64;
+
+    /// The journal was read without trouble: the next opening need not be careful.
+    fn settled(&self) {}
 }
 
 /// A file in a folder.
@@ -49,9 +54,24 @@ impl Open for OpenFile {
         fs::create_dir_all(&self.dir)?;
         let path = self.dir.join(FILE_NAME);
         if !path.exists() {
-            self.create(&path)?;
+            self.create(&path, self.check)?;
         }
-        self.open_path(&path)
+        // A file that is damaged badly enough can take the whole process with it while it is opened or first read.
+        // Whoever comes next finds the mark, and has every checksum compared before anything is believed.
+        let mark = self.dir.join(MARK_NAME);
+        let is_marked = mark.exists();
+        // On a full disk there may be no room for the mark; the journal matters more.
+        let _ = File::create(&mark);
+        let database = self.open_path(&path, self.check || is_marked);
+        if !is_marked && matches!(database, Err(JournalError::AlreadyOpen { .. })) {
+            let _ = fs::remove_file(&mark);
+        }
+        database
+    }
+
+    fn settled(&self) {
+        // A mark that stays costs a slow start, nothing else.
+        let _ = fs::remove_file(self.dir.join(MARK_NAME));
     }
 
     fn size(&self) -> u64 {
@@ -61,9 +81,9 @@ impl Open for OpenFile {
 
 impl OpenFile {
     /// Makes the file aside and moves it into place whole: power lost meanwhile leaves no half-made journal.
-    fn create(&self, path: &Path) -> Result<(), JournalError> {
+    fn create(&self, path: &Path, check: bool) -> Result<(), JournalError> {
         let aside = self.dir.join(NEW_FILE_NAME);
-        let database = self.open_path(&aside)?;
+        let database = self.open_path(&aside, check)?;
         if database.begin_read().map_err(JournalError::from_store)?.open_table(META).is_err() {
             create_tables(&database)?;
         }
@@ -74,9 +94,9 @@ impl OpenFile {
         Ok(())
     }
 
-    fn open_path(&self, path: &Path) -> Result<Database, JournalError> {
+    fn open_path(&self, path: &Path, check: bool) -> Result<Database, JournalError> {
         let database =
-            redb::Builder::new().set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.check).create(path);
+            redb::Builder::new().set_cache_size(self.cache_bytes).set_check_integrity_on_open(check).create(path);
         database.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => JournalError::AlreadyOpen { path: path.to_owned() },
             error => JournalError::from_store(error),

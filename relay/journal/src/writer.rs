@@ -50,6 +50,7 @@ pub(crate) fn run(shared: &Arc<Shared>, limits: WriterLimits) {
         writer.work(jobs);
     }
     *shared.store.write().unwrap_or_else(PoisonError::into_inner) = None;
+    shared.open.settled();
 }
 
 struct Abandon<'a>(&'a Arc<Shared>);
@@ -189,6 +190,7 @@ impl Writer<'_> {
             Ok(opened) => {
                 *store = Some(opened);
                 drop(store);
+                self.shared.open.settled();
                 self.failed = None;
                 self.shared.recorder.failed(None);
                 Ok(())

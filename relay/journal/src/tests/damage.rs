@@ -37,18 +37,18 @@ fn essentials(view: &View<'_>, flows: &[(Flow, Side)]) -> Result<(Recovered, Str
     Ok((recovered, text))
 }
 
-#[test]
-fn a_flipped_bit_is_named_or_harmless() {
+/// Flips bits of a closed file, and says how often that was named and how often harmless.
+fn flip(count: usize, seed: u64, disk: impl Fn(Vec<u8>) -> Disk) -> (usize, usize) {
     let flows = batches().0;
     let image = closed_image();
     let read = |image: Vec<u8>| {
-        Store::open(&Disk::new(image)).and_then(|store| store.read(|rows| essentials(&View::new(rows), &flows)))
+        Store::open(&disk(image)).and_then(|store| store.read(|rows| essentials(&View::new(rows), &flows)))
     };
     let expected = read(image.clone()).unwrap();
     let used: Vec<usize> = (0..image.len()).filter(|at| image[*at] != 0).collect();
-    let mut dice = Dice(0x5eed);
+    let mut dice = Dice(seed);
     let (mut named, mut harmless) = (0, 0);
-    for _ in 0..1500 {
+    for _ in 0..count {
         let at = used[dice.roll(used.len())];
         let bit = dice.roll(8);
         let mut damaged = image.clone();
@@ -64,7 +64,51 @@ fn a_flipped_bit_is_named_or_harmless() {
             }
         }
     }
+    (named, harmless)
+}
+
+#[test]
+fn a_flipped_bit_is_named_or_harmless() {
+    let (named, harmless) = flip(1500, 0x5eed, Disk::new);
     assert!(named > 80 && harmless > 80, "{named} named, {harmless} harmless");
+}
+
+#[test]
+fn a_flipped_bit_is_named_or_harmless_when_every_checksum_is_compared() {
+    let (named, harmless) = flip(1500, 0xdeed, |image| Disk::new(image).checked());
+    assert!(named > 50 && harmless > 80, "{named} named, {harmless} harmless");
+}
+
+/// Damage can take the process with it. The next one finds the mark and compares every checksum.
+#[test]
+fn after_an_opening_that_did_not_come_back_every_checksum_is_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("journal.opening");
+    let path = dir.path().join(crate::FILE_NAME);
+    let journal = Journal::open(dir.path(), Options::default()).unwrap();
+    assert!(mark.exists());
+    let chain = super::fixture::Chain::outbox("lane", 500);
+    let batch = (0..500).map(|base| chain.extension(base, base + 1)).collect();
+    append(&journal, batch).unwrap();
+    journal.recover(&batches().0).unwrap();
+    assert!(!mark.exists(), "it was read without trouble");
+    journal.close();
+
+    // Damage where nothing outstanding is.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let payload = bytes.windows(7).position(|window| window == b"payload").unwrap();
+    bytes[payload] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let journal = Journal::open(dir.path(), Options::default()).unwrap();
+    // A second journal in the same folder is refused and does not disturb the mark of the first.
+    assert!(matches!(Journal::open(dir.path(), Options::default()), Err(JournalError::AlreadyOpen { .. })));
+    assert!(mark.exists());
+    journal.close();
+    assert!(!mark.exists());
+
+    std::fs::write(&mark, b"").unwrap();
+    let error = Journal::open(dir.path(), Options::default()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
 }
 
 /// The first bytes say which of two commits is the newest: the older one must never be taken for it.

@@ -41,6 +41,7 @@ struct State {
     log: Vec<Op>,
     fault: Fault,
     read_bytes: usize,
+    check: bool,
 }
 
 /// A disk; clones are the same disk.
@@ -49,7 +50,7 @@ pub struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
     pub fn new(image: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { image, log: Vec::new(), fault: Fault::None, read_bytes: 0 })))
+        Self(Arc::new(Mutex::new(State { image, log: Vec::new(), fault: Fault::None, read_bytes: 0, check: false })))
     }
 
     pub fn image(&self) -> Vec<u8> {
@@ -62,6 +63,12 @@ impl Disk {
 
     pub fn note(&self, op: Op) {
         self.0.lock().unwrap().log.push(op);
+    }
+
+    /// From now on every opening compares every checksum.
+    pub fn checked(self) -> Self {
+        self.0.lock().unwrap().check = true;
+        self
     }
 
     /// Bytes read so far.
@@ -128,8 +135,13 @@ pub fn write(image: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 
 impl Open for Disk {
     fn open(&self) -> Result<Database, JournalError> {
+        let check = self.0.lock().unwrap().check;
         let mut builder = redb::Builder::new();
-        builder.set_cache_size(1 << 20).create_with_backend(self.clone()).map_err(JournalError::from_store)
+        builder
+            .set_check_integrity_on_open(check)
+            .set_cache_size(1 << 20)
+            .create_with_backend(self.clone())
+            .map_err(JournalError::from_store)
     }
 
     fn size(&self) -> u64 {
