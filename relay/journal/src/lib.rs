@@ -17,7 +17,15 @@
 //!
 //! # After a crash
 //! Everything acknowledged is there; of what was not, whole batches in order. Opening costs no walk over the file
-//! (allocator state is saved with each commit), recovery reads only what is outstanding. Damage is an error with a name.
+//! (allocator state is saved with each commit), recovery reads only what is outstanding.
+//!
+//! # Damage
+//! An error with a name, never another answer: rows carry checksums, counts find lost ones, chains must end in their
+//! heads. Two things are weaker. Attested heads and what only tells the history of a message (times, transactions, the
+//! way from an id to its message) may get lost unnoticed; the former are asked for again. And the store can take the
+//! process with it when it meets a damaged page of its own; the next opening then compares every checksum of the file
+//! and names the damage ([`Options::check_on_open`] does so always). Damage never heals by itself: the writer refuses
+//! everything until the file is restored.
 
 pub mod error;
 pub mod journal;
