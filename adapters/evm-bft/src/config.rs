@@ -115,6 +115,12 @@ pub const KEYS: &[KeyDoc] = &[
         Some("1000000000000"),
         "The most that replacing a stuck transaction may raise it to.",
     ),
+    key(
+        "account.max_transaction_bytes",
+        "integer, 4096 to 131072",
+        Some("65536"),
+        "The longest calldata of one transaction; GoQuorum's `txnSizeLimit` is 64 KiB by default.",
+    ),
     key("request_timeout", "duration", Some("\"10s\""), "How long one request to a node may take."),
     key("max_response_bytes", "integer, 64 KiB to 256 MiB", Some("33554432"), "The largest answer read from a node."),
 ];

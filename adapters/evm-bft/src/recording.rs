@@ -32,6 +32,8 @@ pub const MAX_TRANSACTIONS: usize = 65_536;
 pub struct Step<'a> {
     /// Its height.
     pub height: Height,
+    /// Its time in seconds.
+    pub timestamp: u64,
     /// The update with its header alone.
     pub update: Update,
     /// Everything recorded at that height.
@@ -64,7 +66,7 @@ pub fn read_steps<'a>(rules: &Rules, anchor: u64, recording: &'a Value) -> Resul
         }
         let set_proof = recorded_set_proof(rules, height, body)?;
         let update = Update { items: vec![UpdateItem { header: header.encode(), hash, set_proof }] };
-        steps.push(Step { height: Height(height), update, body });
+        steps.push(Step { height: Height(height), timestamp: header.timestamp, update, body });
     }
     Ok(steps)
 }

@@ -17,5 +17,8 @@ pub mod storage;
 pub mod tally;
 pub mod update;
 
+#[cfg(feature = "node")]
+pub(crate) use reading::rlp_refusal;
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -61,6 +61,8 @@ pub struct AccountSettings {
     pub gas_price: GasPrice,
     /// The most it pays when it replaces a transaction, in wei.
     pub max_gas_price: u64,
+    /// The longest calldata of one transaction.
+    pub max_transaction_bytes: usize,
 }
 
 /// Price of gas.
@@ -181,7 +183,12 @@ fn read_account(account: &Table<'_>, faults: &mut Faults) -> Option<AccountSetti
     {
         faults.push(account.key("gas_price"), format!("expected at most max_gas_price ({max_gas_price}), got {price}"));
     }
-    Some(AccountSettings { key_file: key_file?, gas_price, max_gas_price })
+    let max_transaction_bytes =
+        account.optional("max_transaction_bytes", "an integer from 4096 to 131072", 65_536, faults, |value| {
+            value.as_u64().filter(|bytes| (4096..=131_072).contains(bytes))
+        });
+    let max_transaction_bytes = usize::try_from(max_transaction_bytes).unwrap_or(usize::MAX);
+    Some(AccountSettings { key_file: key_file?, gas_price, max_gas_price, max_transaction_bytes })
 }
 
 #[cfg(test)]
@@ -259,7 +266,8 @@ mod tests {
               "client_key_file": "k.pem", "basic_auth_file": "basic" },
             { "name": "b", "url": "http://b", "bearer_token_file": "/run/token" },
         ]);
-        section["account"] = json!({ "key_file": "hot.key", "gas_price": 0, "max_gas_price": 7 });
+        section["account"] =
+            json!({ "key_file": "hot.key", "gas_price": 0, "max_gas_price": 7, "max_transaction_bytes": 8192 });
         let settings = read_section(&section, Path::new("/etc/cityrelay")).unwrap();
         assert_eq!(settings.anchor.votes.len(), 1);
         assert_eq!(settings.nodes[0].ca_file, Some(PathBuf::from("/etc/cityrelay/ca.pem")));

@@ -13,15 +13,25 @@ use cityrelay_core::light_client::{
 use super::equivocation::{Standing, compare_with_recent};
 use super::finality::{Finality, find_final};
 use super::head::{HeadProof, verify_head};
+use super::reading::read_header;
 use super::rules::Rules;
 use super::span::{Link, Span};
 use super::state::{MAX_HELD_HEADERS, MAX_RECENT_HEADERS, Recent, State};
 use super::update::{MAX_UPDATE_HEADERS, Update, UpdateItem};
+use crate::codec::header::Header;
 
 /// The light client of one chain.
 #[derive(Clone, Debug)]
 pub struct Client {
     rules: Rules,
+}
+
+/// The hash of a header, as the mode at its height defines it.
+///
+/// # Errors
+/// What every header of that mode must have and this one has not.
+pub fn hash_of(rules: &Rules, header: &Header) -> Result<Hash32, Refusal> {
+    read_header(rules.modes.at(header.number), header).map(|reading| reading.hash)
 }
 
 impl Client {

@@ -1,0 +1,16 @@
+//! Access to nodes: endpoints, reading, writing, recording. Behind the feature `node`.
+
+mod adapter;
+mod connect;
+mod endpoint;
+mod events;
+mod head_proof;
+mod pool;
+mod questions;
+mod recorder;
+mod signer;
+mod source;
+mod target;
+mod updates;
+
+pub use adapter::EvmBft;

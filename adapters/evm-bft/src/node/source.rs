@@ -1,0 +1,169 @@
+//! Reading the chain.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cityrelay_api::client::{from_opaque, to_opaque};
+use cityrelay_api::source::{
+    Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError, ServedUpdate, Source,
+};
+use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::ids::{Address, Height, Index};
+use cityrelay_core::lane::Flow;
+use cityrelay_core::light_client::{LightClient, SetStatement};
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
+use futures_util::future::join_all;
+
+use super::endpoint::Endpoint;
+use super::pool::Pool;
+use super::{events, head_proof, updates};
+use crate::ADAPTER;
+use crate::verify::client::Client;
+use crate::verify::head::HeadProof;
+use crate::verify::set::ValidatorSet;
+
+/// Read access through a pool of endpoints.
+#[derive(Debug)]
+pub(crate) struct EvmSource {
+    pub(super) pool: Arc<Pool>,
+    pub(super) client: Client,
+}
+
+#[async_trait]
+impl Source for EvmSource {
+    async fn tip(&self) -> Result<Height, NodeError> {
+        let mut highest = None;
+        let mut last = None;
+        let asked = self.pool.all().iter().map(|endpoint| endpoint.height());
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(height) => highest = highest.max(Some(height)),
+                Err(error) => last = Some(error),
+            }
+        }
+        match (highest, last) {
+            (Some(height), _) => Ok(Height(height)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(NodeError::Unreachable { endpoint: String::new(), reason: "no node".to_owned() }),
+        }
+    }
+
+    async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
+        let rules = self.client.rules();
+        let mut last = None;
+        let mut has_answered = false;
+        for endpoint in self.pool.ranked(false) {
+            // One that was paused may still be the only one that is ahead, so it is asked too, but last.
+            match updates::fetch(&endpoint, rules, after.0, max_headers).await {
+                Ok(Some(update)) => {
+                    let update = to_opaque(ADAPTER, &update);
+                    return Ok(Some(ServedUpdate { update, endpoint: endpoint.name.clone() }));
+                }
+                Ok(None) => has_answered = true,
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) if !has_answered => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
+        let hint = |endpoint: Arc<Endpoint>| async move { Ok(endpoint.point(gateway, flow.lane, None).await?) };
+        self.pool.first(hint).await
+    }
+
+    async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError> {
+        self.pool.first(|endpoint| async move { head_proof::fetch(&endpoint, request).await }).await
+    }
+
+    async fn entry_hints(&self, request: &EntryRequest) -> Result<Vec<Entry>, NodeError> {
+        self.pool.first(|endpoint| async move { events::fetch(&endpoint, request).await }).await
+    }
+
+    async fn confirm_extension(
+        &self,
+        header: &VerifiedHeader,
+        gateway: Address,
+        extension: &VerifiedExtension,
+        proof: &Opaque,
+    ) -> Result<Confirmation, NodeError> {
+        let proof: HeadProof = from_opaque(ADAPTER, proof)?;
+        let flow = extension.flow();
+        let proved = self.client.verify_head(header.header(), &proof, gateway, flow)?;
+        let asked = self.pool.own().into_iter().map(|endpoint| async move {
+            let height = header.height().0;
+            let Ok(block) = endpoint.block(height, false).await else { return Confirmation::NotYet };
+            if block.is_null() {
+                return Confirmation::NotYet;
+            }
+            match endpoint.read_header(height, &block) {
+                Ok((_, hash)) if hash == header.hash() => {}
+                Ok(_) => return Confirmation::Disagrees,
+                Err(_) => return Confirmation::NotYet,
+            }
+            match endpoint.point(gateway, flow.lane, Some(height)).await {
+                Ok(point) if point == proved => Confirmation::Agrees,
+                Ok(_) => Confirmation::Disagrees,
+                Err(_) => Confirmation::NotYet,
+            }
+        });
+        Ok(combine(join_all(asked).await))
+    }
+
+    async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError> {
+        let asked = self.pool.own().into_iter().map(|endpoint| async move {
+            let before = statement.height.0.saturating_sub(1);
+            let Ok(Some(accounts)) = endpoint.validators_after(before).await else { return Confirmation::NotYet };
+            match ValidatorSet::of_accounts(&accounts) {
+                Ok(set) if set.digest() == statement.digest => Confirmation::Agrees,
+                _ => Confirmation::Disagrees,
+            }
+        });
+        Ok(combine(join_all(asked).await))
+    }
+
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        self.pool.health()
+    }
+
+    fn report_lie(&self, endpoint: &str, check: &'static str) {
+        self.pool.report_lie(endpoint, check);
+    }
+}
+
+/// One that disagrees outweighs all others; then one that agrees.
+fn combine(answers: Vec<Confirmation>) -> Confirmation {
+    if answers.is_empty() {
+        return Confirmation::NoOwnNode;
+    }
+    let has = |wanted| answers.contains(&wanted);
+    if has(Confirmation::Disagrees) {
+        Confirmation::Disagrees
+    } else if has(Confirmation::Agrees) {
+        Confirmation::Agrees
+    } else {
+        Confirmation::NotYet
+    }
+}
+
+/// Whether a point has reached an index.
+pub(super) fn reaches(point: ChainPoint, at_least: Index) -> bool {
+    point.index >= at_least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_own_node_that_disagrees_is_enough() {
+        use Confirmation::{Agrees, Disagrees, NoOwnNode, NotYet};
+        assert_eq!(combine(vec![]), NoOwnNode);
+        assert_eq!(combine(vec![NotYet, Agrees]), Agrees);
+        assert_eq!(combine(vec![Agrees, Disagrees, NotYet]), Disagrees);
+        assert_eq!(combine(vec![NotYet]), NotYet);
+    }
+}

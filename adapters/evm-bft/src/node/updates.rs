@@ -1,0 +1,138 @@
+//! Fetches headers, and under a validator contract the sets beside them.
+
+use cityrelay_api::source::NodeError;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::Height;
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use super::questions::hex_number;
+use crate::codec::extra::MAX_VALIDATORS;
+use crate::codec::header::Header;
+use crate::codec::json;
+use crate::recording::pick_set_proof;
+use crate::verify::client::hash_of;
+use crate::verify::mode::Mode;
+use crate::verify::rules::{ContractLayout, Rules};
+use crate::verify::update::{MAX_UPDATE_HEADERS, SetProof, Update, UpdateItem};
+
+/// The headers that follow height `after`, as far as this endpoint has them, or `None` when it has none.
+///
+/// Every header is encoded again, and its hash must be the one that the node names: that also shows that we know all its
+/// items.
+pub(super) async fn fetch(
+    endpoint: &Endpoint,
+    rules: &Rules,
+    after: u64,
+    max_headers: u32,
+) -> Result<Option<Update>, NodeError> {
+    let tip = endpoint.height().await?;
+    let most = u64::from(max_headers).min(u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX));
+    let last = tip.min(after.saturating_add(most));
+    let heights: Vec<_> = (after.saturating_add(1)..=last).collect();
+    if heights.is_empty() {
+        return Ok(None);
+    }
+    let params: Vec<_> = heights.iter().map(|height| json!([hex_number(*height), false])).collect();
+    let blocks = endpoint.calls("eth_getBlockByNumber", &params).await?;
+    let mut items = Vec::with_capacity(heights.len());
+    for (height, block) in heights.iter().zip(blocks) {
+        let block = block.map_err(NodeError::from)?;
+        if block.is_null() {
+            // The node behind this address is behind the one that told the height.
+            break;
+        }
+        let (header, hash) = endpoint.read_header(*height, &block)?;
+        verify_hash(endpoint, rules, &header, hash)?;
+        items.push(UpdateItem { header: header.encode(), hash, set_proof: None });
+    }
+    add_set_proofs(endpoint, rules, after, &mut items).await?;
+    Ok((!items.is_empty()).then_some(Update { items }))
+}
+
+fn verify_hash(endpoint: &Endpoint, rules: &Rules, header: &Header, named: Hash32) -> Result<(), NodeError> {
+    match hash_of(rules, header) {
+        Ok(hash) if hash == named => Ok(()),
+        Ok(hash) => Err(endpoint
+            .malformed("eth_getBlockByNumber", &format!("block {} with its hash {hash}, got {named}", header.number))),
+        Err(refusal) => Err(endpoint.malformed("eth_getBlockByNumber", &refusal.to_string())),
+    }
+}
+
+/// Adds the contract's set to each header whose child is under a contract. Nodes keep old states for a while only: the
+/// last two headers must have it, the others may go without.
+async fn add_set_proofs(
+    endpoint: &Endpoint,
+    rules: &Rules,
+    after: u64,
+    items: &mut [UpdateItem],
+) -> Result<(), NodeError> {
+    let Some(layout) = &rules.contract else { return Ok(()) };
+    let count = items.len();
+    let is_wanted = |height: u64| rules.modes.at(height.saturating_add(1)) == Mode::QbftContract;
+    let heights = (1_u64..).map(|offset| after.saturating_add(offset));
+    let wanted: Vec<_> = heights.zip(items.iter_mut().enumerate()).filter(|(height, _)| is_wanted(*height)).collect();
+    let params: Vec<_> = wanted
+        .iter()
+        .map(|(height, _)| json!([layout.address.to_string(), layout.length_slot.to_string(), hex_number(*height)]))
+        .collect();
+    let lengths = endpoint.calls("eth_getStorageAt", &params).await?;
+    let params: Vec<_> = wanted
+        .iter()
+        .zip(&lengths)
+        .map(|((height, _), length)| {
+            let length = length.as_ref().ok().and_then(read_length).unwrap_or(0);
+            json!([layout.address.to_string(), slots(layout, length), hex_number(*height)])
+        })
+        .collect();
+    let proofs = endpoint.calls("eth_getProof", &params).await?;
+    for ((height, (at, item)), proof) in wanted.into_iter().zip(proofs) {
+        let is_needed = at + 2 >= count;
+        match proof {
+            Ok(answer) => item.set_proof = read_set_proof(endpoint, layout, &answer, is_needed)?,
+            Err(fault) if is_needed && fault.is_pruned() => {
+                return Err(NodeError::Pruned { endpoint: endpoint.name.clone(), height: Height(height) });
+            }
+            Err(fault) if is_needed => return Err(fault.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_length(word: &Value) -> Option<usize> {
+    let length = json::fixed_value::<32>(word, "length").ok().map(Hash32)?.to_u64()?;
+    usize::try_from(length).ok().filter(|length| *length <= MAX_VALIDATORS)
+}
+
+fn slots(layout: &ContractLayout, length: usize) -> Vec<String> {
+    let items = (0..length).filter_map(|index| layout.item_slot(index));
+    core::iter::once(layout.length_slot).chain(items).map(|slot| slot.to_string()).collect()
+}
+
+fn read_set_proof(
+    endpoint: &Endpoint,
+    layout: &ContractLayout,
+    answer: &Value,
+    is_needed: bool,
+) -> Result<Option<SetProof>, NodeError> {
+    let proof = endpoint.read_proof(answer, &layout.address)?;
+    match pick_set_proof(layout, &proof) {
+        Ok(proof) => Ok(Some(proof)),
+        Err(refusal) if is_needed => Err(endpoint.malformed("eth_getProof", &refusal.to_string())),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The set proof of one height, for recordings.
+pub(super) async fn set_proof_answer(
+    endpoint: &Endpoint,
+    layout: &ContractLayout,
+    height: u64,
+) -> Result<Value, NodeError> {
+    let address = layout.address.to_string();
+    let word =
+        endpoint.call("eth_getStorageAt", json!([address, layout.length_slot.to_string(), hex_number(height)])).await?;
+    let length = read_length(&word).ok_or_else(|| endpoint.malformed("eth_getStorageAt", "a number of validators"))?;
+    Ok(endpoint.call("eth_getProof", json!([address, slots(layout, length), hex_number(height)])).await?)
+}

@@ -1,0 +1,11 @@
+//! Node access against a development chain of another implementation, and against recorded answers.
+
+mod development_chain;
+mod reading;
+mod recorded_node;
+mod writing;
+
+/// A folder of the test's own, gone when dropped.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
