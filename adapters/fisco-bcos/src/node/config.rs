@@ -71,8 +71,8 @@ pub(super) const KEYS: &[KeyDoc] = &[
     key(
         "account.key_file",
         "path",
-        None,
-        "File with the secret key of the account that sends transactions: PEM, or 64 hex digits.",
+        Some("\"\""),
+        "File with the secret key of the account that sends transactions: PEM, or 64 hex digits; empty for a chain that is only read.",
     ),
     key("request_timeout", "duration", Some("\"10s\""), "How long one request may take; at least 100ms."),
     key("max_response_bytes", "integer ≥ 65536", Some("33554432"), "Longest answer that is read, in bytes."),
@@ -188,7 +188,7 @@ impl Faults<'_> {
             Some(account) => {
                 let account = self.table(account, "account");
                 self.refuse_unknown(&account, "account.");
-                self.path(&account, "account.", "key_file", true)
+                self.path(&account, "account.", "key_file")
             }
         };
         let request_timeout = self.duration(root, "request_timeout", "10s", Duration::from_millis(100));
@@ -292,9 +292,9 @@ impl Faults<'_> {
             url: url?,
             node: self.text(node, prefix, "node", Some("")).unwrap_or_default(),
             is_own: self.boolean(node, prefix, "own", false),
-            ca_file: self.path(node, prefix, "ca_file", false),
-            client_cert_file: self.path(node, prefix, "client_cert_file", false),
-            client_key_file: self.path(node, prefix, "client_key_file", false),
+            ca_file: self.path(node, prefix, "ca_file"),
+            client_cert_file: self.path(node, prefix, "client_cert_file"),
+            client_key_file: self.path(node, prefix, "client_key_file"),
             check_host_name: self.boolean(node, prefix, "check_host_name", true),
         };
         if config.url.scheme() == "https" && config.ca_file.is_none() {
@@ -372,8 +372,8 @@ impl Faults<'_> {
         }
     }
 
-    fn path(&mut self, table: &Table, prefix: &str, key: &str, is_required: bool) -> Option<PathBuf> {
-        let text = self.text(table, prefix, key, if is_required { None } else { Some("") })?;
+    fn path(&mut self, table: &Table, prefix: &str, key: &str) -> Option<PathBuf> {
+        let text = self.text(table, prefix, key, Some(""))?;
         (!text.is_empty()).then(|| self.base.join(text))
     }
 }
@@ -419,9 +419,11 @@ mod tests {
         assert!(config.nodes[0].is_own);
     }
 
+    type Case = (&'static str, fn(&mut Value));
+
     #[test]
     fn each_fault_names_its_key() {
-        let cases: [(&str, fn(&mut Value)); 17] = [
+        let cases: [Case; 17] = [
             ("chain_id", |s| s["chain_id"] = json!(7)),
             ("group_id", |s| s["group_id"] = json!("")),
             ("crypto", |s| s["crypto"] = json!("rsa")),
@@ -437,7 +439,7 @@ mod tests {
             ("nodes[0].client_key_file", |s| s["nodes"][0]["client_cert_file"] = json!("c.pem")),
             ("block_limit", |s| s["block_limit"] = json!(601)),
             ("transaction_version", |s| s["transaction_version"] = json!(2)),
-            ("account.key_file", |s| s["account"] = json!({})),
+            ("account.key_file", |s| s["account"] = json!({ "key_file": 7 })),
             ("nodes[0].url", |s| s["nodes"][0]["url"] = json!("http://user:secret@x")),
         ];
         for (key, edit) in cases {

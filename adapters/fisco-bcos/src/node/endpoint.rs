@@ -137,6 +137,11 @@ impl Endpoint {
         self.malformed(method, error.to_string())
     }
 
+    /// The node is behind `height`.
+    pub fn lags(&self, height: u64) -> NodeError {
+        self.unreachable(&format!("it has not reached block {height} yet"))
+    }
+
     fn unreachable(&self, reason: &str) -> NodeError {
         NodeError::Unreachable { endpoint: self.name.clone(), reason: reason.to_owned() }
     }

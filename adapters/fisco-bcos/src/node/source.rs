@@ -76,8 +76,8 @@ impl FiscoSource {
         let remembered = *self.last_set.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = match remembered.filter(|(height, _)| *height == after) {
             Some((_, digest)) => Some(digest),
-            None if after == 0 => None,
-            None => digest(&endpoint.header(after).await?.header),
+            // A node that pruned it can't tell whether the next header lists another set; the client will.
+            None => endpoint.header(after).await.ok().and_then(|sealed| digest(&sealed.header)),
         };
         let mut headers = Vec::new();
         let mut size = 0;
@@ -126,7 +126,8 @@ impl FiscoSource {
         gateway: [u8; 20],
         request: &HeadProofRequest,
     ) -> Result<Option<HeadProofAnswer>, NodeError> {
-        let (oldest, newest) = (request.oldest.0, request.newest.0);
+        // What a lagging node doesn't have yet must not count as read.
+        let (oldest, newest) = (request.oldest.0, request.newest.0.min(endpoint.block_number().await?));
         let fits = |event: &GatewayEvent| match event {
             GatewayEvent::Checkpoint { flow, point } => *flow == request.flow && point.index >= request.at_least,
             _ => false,
@@ -160,7 +161,7 @@ impl FiscoSource {
                 }
             }
         }
-        Ok(None)
+        if newest < request.newest.0 { Err(endpoint.lags(request.newest.0)) } else { Ok(None) }
     }
 
     async fn hints_from(
@@ -170,14 +171,11 @@ impl FiscoSource {
         request: &EntryRequest,
         means: Means,
     ) -> Result<Vec<Entry>, NodeError> {
-        let newest = request.newest.0;
+        let newest = request.newest.0.min(endpoint.block_number().await?);
         let index = self.index(endpoint, gateway, means);
         let mut index = index.lock().await;
         let is_found = |index: &EventIndex| {
-            index
-                .newest_first(0, newest)
-                .filter_map(|(_, seen)| entry_of(&seen.event, request.flow))
-                .any(|entry| entry.index() <= request.first)
+            index.newest_first(0, newest).any(|(_, seen)| is_at_or_before(&seen.event, request.flow, request.first))
         };
         index.extend(endpoint, gateway, means, 1, newest, is_found).await?;
         let mut entries: Vec<Entry> = index
@@ -324,6 +322,12 @@ fn distinct(entries: &[Entry]) -> usize {
     let mut indexes: Vec<Index> = entries.iter().map(Entry::index).collect();
     indexes.dedup();
     indexes.len()
+}
+
+/// Whether an event tells about an entry of `flow` at `index` or before it: then the walk back is over.
+fn is_at_or_before(event: &GatewayEvent, flow: Flow, index: Index) -> bool {
+    let is_entry = matches!(event, GatewayEvent::MessageSent { .. } | GatewayEvent::MessageDelivered { .. });
+    is_entry && event.point().is_some_and(|(of, point)| of == flow && point.index <= index)
 }
 
 /// The entry of `flow` that an event tells about.

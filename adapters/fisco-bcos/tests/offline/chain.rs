@@ -1,16 +1,11 @@
 //! A chain of four sealers made here: real signatures over headers whose every field a test may choose.
 
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Height, UnixMillis};
-use cityrelay_core::light_client::{LightClient, Refusal, Verdict};
 use cityrelay_fisco_bcos::codec::account::SecretKey;
 use cityrelay_fisco_bcos::codec::header::{BlockHeader, HeaderSignature, Parent, SealedHeader};
 use cityrelay_fisco_bcos::codec::merkle;
 use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
-use cityrelay_fisco_bcos::verify::client::FiscoClient;
 use cityrelay_fisco_bcos::verify::sealer_set::{Sealer, SealerSet};
-use cityrelay_fisco_bcos::verify::state::TrustedState;
-use cityrelay_fisco_bcos::verify::update::{ChainUpdate, SetChangeEvidence, UpdateHeader};
 
 pub const GENESIS: Hash32 = Hash32([0x11; 32]);
 
@@ -49,19 +44,6 @@ impl TestChain {
         SealerSet::new(sealers).unwrap()
     }
 
-    pub fn client(&self) -> FiscoClient {
-        FiscoClient {
-            suite: self.suite,
-            chain_id: "chain0".to_owned(),
-            group_id: "group0".to_owned(),
-            trusting_period: std::time::Duration::from_secs(14 * 86_400),
-        }
-    }
-
-    pub fn state(&self) -> TrustedState {
-        TrustedState::anchored(Height(self.height), self.tip, self.set())
-    }
-
     /// The next header over these leaves, not sealed yet.
     pub fn header(&self, transactions: &[Hash32], receipts: &[Hash32]) -> BlockHeader {
         BlockHeader {
@@ -94,29 +76,5 @@ impl TestChain {
     pub fn append(&mut self, sealed: &SealedHeader) {
         self.height = sealed.header.number;
         self.tip = sealed.header.hash(self.suite);
-    }
-}
-
-pub fn update(sealed: SealedHeader) -> ChainUpdate {
-    with_evidence(sealed, None)
-}
-
-pub fn with_evidence(sealed: SealedHeader, evidence: Option<SetChangeEvidence>) -> ChainUpdate {
-    ChainUpdate { headers: vec![UpdateHeader { sealed, skips_parent: false, evidence }] }
-}
-
-/// The state after an update that must go through.
-pub fn advanced(client: &FiscoClient, state: &TrustedState, update: &ChainUpdate) -> TrustedState {
-    match client.verify_update(state, update, UnixMillis(1_700_000_100_000)) {
-        Verdict::Advanced { state, .. } => state,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// The refusal of an update that must not go through.
-pub fn refused(client: &FiscoClient, state: &TrustedState, update: &ChainUpdate) -> Refusal {
-    match client.verify_update(state, update, UnixMillis(1_700_000_100_000)) {
-        Verdict::Refused(refusal) => refusal,
-        other => panic!("{other:?}"),
     }
 }

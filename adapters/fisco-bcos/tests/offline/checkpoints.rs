@@ -1,7 +1,8 @@
 //! The strict checkpoint rule: the good proof passes, one broken field is refused by exactly its check.
 
 use crate::Case;
-use crate::chain::{TestChain, advanced, update};
+use crate::chain::TestChain;
+use crate::verdicts::{advanced, update};
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::{Address, Height, Index, LaneId, UnixMillis};

@@ -1,7 +1,8 @@
 //! Every check of headers, sets and set changes: the good case passes, one broken field is refused by that check.
 
 use crate::Case;
-use crate::chain::{TestChain, advanced, refused, update, with_evidence};
+use crate::chain::TestChain;
+use crate::verdicts::{advanced, refused, update, with_evidence};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Height, UnixMillis};
 use cityrelay_core::light_client::{AdapterValue, Gravity, HoldReason, LightClient, SetStatement, Verdict};

@@ -9,6 +9,7 @@ mod headers;
 mod live;
 mod sdk;
 mod vectors;
+mod verdicts;
 
 /// The check that must refuse, and the edit that it must refuse for.
 type Case<T> = (&'static str, fn(&mut T));

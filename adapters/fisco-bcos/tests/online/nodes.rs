@@ -16,7 +16,8 @@ pub fn vectors(path: &str) -> Value {
 
 /// The section for a recorded chain, anchored at its block 1, over `nodes` (name, url, own).
 pub fn section(block_one: &Value, nodes: &[(&str, &str, bool)]) -> Value {
-    let sealers = block_one["sealerList"].as_array().unwrap().iter().zip(block_one["consensusWeights"].as_array().unwrap());
+    let sealers =
+        block_one["sealerList"].as_array().unwrap().iter().zip(block_one["consensusWeights"].as_array().unwrap());
     let sealers: Vec<Value> = sealers.map(|(id, weight)| json!({ "id": id, "weight": weight })).collect();
     let nodes: Vec<Value> =
         nodes.iter().map(|(name, url, own)| json!({ "name": name, "url": url, "own": own })).collect();

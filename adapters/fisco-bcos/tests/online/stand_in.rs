@@ -27,8 +27,8 @@ pub struct Script {
     pub submitted: Vec<String>,
     /// Whether `getLogs` is there.
     pub filters_logs: bool,
-    /// The sealer list for the next block.
-    pub sealers: Value,
+    /// The sealer list for the next block, where it is not the one that the next recorded header lists.
+    pub sealers: Option<Value>,
     /// Answer every request with these bytes instead.
     pub garbage: Option<String>,
     /// Wait before every answer.
@@ -47,8 +47,9 @@ pub struct StandInNode {
 impl StandInNode {
     /// Serves `blocks` up to `tip`.
     pub async fn serve(blocks: &[Value], tip: u64) -> Self {
-        let by_height = blocks.iter().map(|entry| (entry["block"]["number"].as_u64().unwrap(), entry.clone())).collect();
-        let script = Script { blocks: by_height, tip, sealers: json!([]), ..Script::default() };
+        let by_height =
+            blocks.iter().map(|entry| (entry["block"]["number"].as_u64().unwrap(), entry.clone())).collect();
+        let script = Script { blocks: by_height, tip, ..Script::default() };
         let script = Arc::new(Mutex::new(script));
         let app = Router::new().route("/", post(answer)).with_state(Arc::clone(&script));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -98,13 +99,17 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Result<Value, (i
         }
         "call" => {
             let data = params[3].as_str().unwrap();
-            Ok(script.views.get(data).cloned().unwrap_or_else(|| json!({ "blockNumber": 1, "output": "0x", "status": 16 })))
+            Ok(script
+                .views
+                .get(data)
+                .cloned()
+                .unwrap_or_else(|| json!({ "blockNumber": 1, "output": "0x", "status": 16 })))
         }
         "sendTransaction" => {
             script.submitted.push(params[2].as_str().unwrap().to_owned());
             script.sent.clone().unwrap_or(Err((10002, "TxPoolIsFull")))
         }
-        "getSealerList" => Ok(script.sealers.clone()),
+        "getSealerList" => Ok(script.sealers.clone().unwrap_or_else(|| next_sealers(script))),
         "getLogs" if script.filters_logs => Ok(logs(script, &params[1])),
         _ => Err((-32601, "The method does not exist/is not available.")),
     }
@@ -112,7 +117,8 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Result<Value, (i
 
 fn block(script: &Script, params: &Value) -> Result<Value, (i64, &'static str)> {
     let number = params[2].as_u64().unwrap();
-    let entry = script.blocks.get(&number).filter(|_| number <= script.tip).ok_or((3006, "Get block failed with errors!"))?;
+    let entry =
+        script.blocks.get(&number).filter(|_| number <= script.tip).ok_or((3006, "Get block failed with errors!"))?;
     let mut block = entry["block"].clone();
     if params[3] == true {
         block.as_object_mut().unwrap().remove("transactions");
@@ -121,6 +127,14 @@ fn block(script: &Script, params: &Value) -> Result<Value, (i64, &'static str)> 
         block["transactions"] = Value::Array(shown);
     }
     Ok(block)
+}
+
+/// The set that the next header lists, as `getSealerList` shows it: ids without `0x`.
+fn next_sealers(script: &Script) -> Value {
+    let block = script.blocks.get(&(script.tip + 1)).unwrap_or(&script.blocks[&script.tip]);
+    let (ids, weights) = (block["block"]["sealerList"].as_array(), block["block"]["consensusWeights"].as_array());
+    let pairs = ids.unwrap().iter().zip(weights.unwrap());
+    pairs.map(|(id, weight)| json!({ "nodeID": id.as_str().unwrap()[2..], "weight": weight })).collect()
 }
 
 fn entry(script: &Script, hash: &Value, field: &str) -> Option<Value> {
