@@ -27,13 +27,49 @@ pub fn respond(chain: &mut WeightedBcosChain, node: usize, body: &[u8]) -> Reply
             return Reply::Now(json!({"error": fault.to_json(), "id": UNREAD_ID, "jsonrpc": ""}));
         }
     };
-    match answer(chain, node, &method, &params) {
+    let Some(outcome) = answer_at_node(chain, node, &method, &params) else { return Reply::Never };
+    match outcome {
         Ok(Answer::Value(value)) => Reply::Now(success(&id, value)),
         Ok(Answer::WhenMined { transaction, with_proof }) => {
             Reply::Later(Waiting { transaction: transaction.0, id, with_proof })
         }
         Err(fault) => Reply::Now(failure(&id, &fault)),
     }
+}
+
+#[cfg(not(feature = "misbehave"))]
+fn answer_at_node(
+    chain: &mut WeightedBcosChain,
+    node: usize,
+    method: &str,
+    params: &[Value],
+) -> Option<Result<Answer, RpcFault>> {
+    Some(answer(chain, node, method, params))
+}
+
+/// `None` when the node never answers.
+#[cfg(feature = "misbehave")]
+fn answer_at_node(
+    chain: &mut WeightedBcosChain,
+    node: usize,
+    method: &str,
+    params: &[Value],
+) -> Option<Result<Answer, RpcFault>> {
+    use crate::misbehave::{Course, after_bcos, before_bcos};
+    let mut outcome = match before_bcos(chain, node, method, params) {
+        Course::Usual(params) => answer(chain, node, method, &params),
+        Course::Instead(outcome) => outcome,
+        Course::Never => return None,
+    };
+    after_bcos(chain, node, method, params, &mut outcome);
+    Some(outcome)
+}
+
+/// A block that the chain does not hold, as `getBlockByNumber` with these arguments shows one.
+#[cfg(feature = "misbehave")]
+pub(crate) fn render_block(chain: &WeightedBcosChain, block: &Block, node: usize, params: &[Value]) -> Value {
+    let arguments = Arguments(params);
+    render::block(chain.config().suite, block, node, arguments.flag(3, true), arguments.flag(4, true))
 }
 
 /// Answers a `sendTransaction` whose transaction is in a block by now.

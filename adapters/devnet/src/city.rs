@@ -17,6 +17,10 @@ pub trait City: Send + 'static {
 
     /// Answers a request that had to wait; `None` while it still has to. `is_late` when it may wait no longer.
     fn resume(&mut self, node: usize, waiting: &Waiting, is_late: bool) -> Option<Value>;
+
+    /// What its nodes do wrong.
+    #[cfg(feature = "misbehave")]
+    fn faults(&mut self) -> &mut crate::misbehave::FaultBook;
 }
 
 /// The answer to a request, or what it waits for.

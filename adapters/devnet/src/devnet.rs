@@ -74,8 +74,10 @@ pub enum DevnetError {
 /// A running devnet. Dropping it ends its chains; their ports close a moment later.
 #[derive(Debug)]
 pub struct Devnet {
-    sealed_evm: Option<Running<SealedEvmChain>>,
-    weighted_bcos: Option<Running<WeightedBcosChain>>,
+    sealed_evm: Option<Arc<Running<SealedEvmChain>>>,
+    weighted_bcos: Option<Arc<Running<WeightedBcosChain>>>,
+    #[cfg(feature = "misbehave")]
+    admin: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Devnet {
@@ -91,7 +93,7 @@ impl Devnet {
                 if city.chain.genesis_seconds == 0 {
                     city.chain.genesis_seconds = now.as_secs().saturating_sub(1);
                 }
-                Some(Running::start(SealedEvmChain::new(city.chain.clone()), &city).await?)
+                Some(Arc::new(Running::start(SealedEvmChain::new(city.chain.clone()), &city).await?))
             }
         };
         let weighted_bcos = match config.weighted_bcos {
@@ -100,20 +102,48 @@ impl Devnet {
                 if city.chain.genesis_millis == 0 {
                     city.chain.genesis_millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
                 }
-                Some(Running::start(WeightedBcosChain::new(city.chain.clone()), &city).await?)
+                Some(Arc::new(Running::start(WeightedBcosChain::new(city.chain.clone()), &city).await?))
             }
         };
-        Ok(Self { sealed_evm, weighted_bcos })
+        Ok(Self {
+            sealed_evm,
+            weighted_bcos,
+            #[cfg(feature = "misbehave")]
+            admin: std::sync::Mutex::default(),
+        })
     }
 
     /// The QBFT chain, if it was started.
     pub fn sealed_evm(&self) -> Option<&Running<SealedEvmChain>> {
-        self.sealed_evm.as_ref()
+        self.sealed_evm.as_deref()
     }
 
     /// The BCOS chain, if it was started.
     pub fn weighted_bcos(&self) -> Option<&Running<WeightedBcosChain>> {
-        self.weighted_bcos.as_ref()
+        self.weighted_bcos.as_deref()
+    }
+
+    /// Serves the endpoint that switches faults on 127.0.0.1, at a port or, for 0, at one that the system picks. Ends
+    /// with [`Devnet::stop`].
+    ///
+    /// POST with a JSON body: `/misbehave {chain, node, fault}`, `/behave {chain}`, `/stall {chain, stalled}`,
+    /// `/node {chain, node, running}`; `chain` is `sealed_evm` or `weighted_bcos`, a left-out `node` means all,
+    /// `fault` is a [`crate::misbehave::Fault`].
+    ///
+    /// # Errors
+    /// `Listen` when the port is taken.
+    #[cfg(feature = "misbehave")]
+    pub async fn serve_admin(&self, port: u16) -> Result<SocketAddr, DevnetError> {
+        let steered = crate::misbehave::Steered {
+            sealed_evm: self.sealed_evm.clone(),
+            weighted_bcos: self.weighted_bcos.clone(),
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (address, task) = crate::misbehave::serve_admin(steered, address)
+            .await
+            .map_err(|source| DevnetError::Listen { address, source })?;
+        self.admin.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+        Ok(address)
     }
 
     /// Runs until the future is ready, then stops everything.
@@ -129,6 +159,10 @@ impl Devnet {
         }
         if let Some(city) = &self.weighted_bcos {
             city.stop().await;
+        }
+        #[cfg(feature = "misbehave")]
+        for task in self.admin.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+            task.abort();
         }
     }
 }
@@ -205,6 +239,18 @@ impl<C: City> Running<C> {
     /// Makes no more blocks, or makes them again. Nodes go on answering.
     pub fn stall(&self, is_stalled: bool) {
         self.pace.send_modify(|pace| pace.is_stalled = is_stalled);
+    }
+
+    /// Makes one node, or all when `None`, do something wrong.
+    #[cfg(feature = "misbehave")]
+    pub fn misbehave(&self, node: Option<usize>, fault: crate::misbehave::Fault) {
+        self.with(|chain| chain.faults().add(node, fault));
+    }
+
+    /// Makes all nodes behave again.
+    #[cfg(feature = "misbehave")]
+    pub fn behave(&self) {
+        self.with(|chain| chain.faults().clear());
     }
 
     /// Stops a node: its port closes.

@@ -5,6 +5,11 @@ mod log_filter;
 mod params;
 mod render;
 
+#[cfg(feature = "misbehave")]
+pub(crate) use params::missing_state;
+#[cfg(feature = "misbehave")]
+pub(crate) use render::block as render_block;
+
 use alloy_primitives::{B256, U256, hex};
 use revm::context::TxEnv;
 use revm::context::result::HaltReason;
@@ -12,6 +17,7 @@ use serde_json::{Value, json};
 
 use self::log_filter::LogFilter;
 use self::params::Params;
+use crate::city::Reply;
 use crate::execution::{Ended, Execution, ExecutionError};
 use crate::rpc_fault::RpcFault;
 use crate::sealed_evm::SealedEvmChain;
@@ -23,34 +29,64 @@ const MAX_BATCH: usize = 1000;
 const MAX_FEE_HISTORY: u64 = 1024;
 
 /// Answers the body of one HTTP request: a call or a batch of calls.
-pub fn respond(chain: &mut SealedEvmChain, node: usize, body: &[u8]) -> Value {
+pub fn respond(chain: &mut SealedEvmChain, node: usize, body: &[u8]) -> Reply {
+    let refused = |code, message| Reply::Now(failure(Value::Null, &RpcFault::new(code, message)));
     match serde_json::from_slice::<Value>(body) {
-        Err(_) => failure(Value::Null, &RpcFault::new(-32700, "parse error")),
-        Ok(Value::Array(calls)) if calls.is_empty() => failure(Value::Null, &RpcFault::new(-32600, "empty batch")),
-        Ok(Value::Array(calls)) if calls.len() > MAX_BATCH => {
-            failure(Value::Null, &RpcFault::new(-32600, "batch too large"))
+        Err(_) => refused(-32700, "parse error"),
+        Ok(Value::Array(calls)) if calls.is_empty() => refused(-32600, "empty batch"),
+        Ok(Value::Array(calls)) if calls.len() > MAX_BATCH => refused(-32600, "batch too large"),
+        Ok(Value::Array(calls)) => {
+            let answers: Option<Vec<Value>> = calls.iter().map(|call| respond_to_one(chain, node, call)).collect();
+            answers.map_or(Reply::Never, |answers| Reply::Now(Value::Array(answers)))
         }
-        Ok(Value::Array(calls)) => calls.iter().map(|call| respond_to_one(chain, node, call)).collect(),
-        Ok(call) => respond_to_one(chain, node, &call),
+        Ok(call) => respond_to_one(chain, node, &call).map_or(Reply::Never, Reply::Now),
     }
 }
 
-fn respond_to_one(chain: &mut SealedEvmChain, node: usize, call: &Value) -> Value {
+/// `None` when the node never answers.
+fn respond_to_one(chain: &mut SealedEvmChain, node: usize, call: &Value) -> Option<Value> {
     let id = call.get("id").cloned().unwrap_or(Value::Null);
     let (Some(method), Some("2.0")) =
         (call.get("method").and_then(Value::as_str), call.get("jsonrpc").and_then(Value::as_str))
     else {
-        return failure(id, &RpcFault::new(-32600, "invalid request"));
+        return Some(failure(id, &RpcFault::new(-32600, "invalid request")));
     };
     let params = match call.get("params") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(params)) => params.clone(),
-        Some(_) => return failure(id, &RpcFault::new(-32602, "non-array args")),
+        Some(_) => return Some(failure(id, &RpcFault::new(-32602, "non-array args"))),
     };
-    match answer(chain, node, method, &params) {
+    Some(match answer_at_node(chain, node, method, &params)? {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
         Err(fault) => failure(id, &fault),
-    }
+    })
+}
+
+#[cfg(not(feature = "misbehave"))]
+fn answer_at_node(
+    chain: &mut SealedEvmChain,
+    node: usize,
+    method: &str,
+    params: &[Value],
+) -> Option<Result<Value, RpcFault>> {
+    Some(answer(chain, node, method, params))
+}
+
+#[cfg(feature = "misbehave")]
+fn answer_at_node(
+    chain: &mut SealedEvmChain,
+    node: usize,
+    method: &str,
+    params: &[Value],
+) -> Option<Result<Value, RpcFault>> {
+    use crate::misbehave::{Course, after_eth, before_eth};
+    let mut outcome = match before_eth(chain, node, method, params) {
+        Course::Usual(params) => answer(chain, node, method, &params),
+        Course::Instead(outcome) => outcome,
+        Course::Never => return None,
+    };
+    after_eth(chain, node, method, params, &mut outcome);
+    Some(outcome)
 }
 
 fn failure(id: Value, fault: &RpcFault) -> Value {

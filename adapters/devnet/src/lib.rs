@@ -7,6 +7,8 @@ mod devnet;
 pub mod eth_rpc;
 pub mod execution;
 pub mod keys;
+#[cfg(feature = "misbehave")]
+pub mod misbehave;
 mod node_server;
 mod pair;
 pub mod rpc_fault;

@@ -90,6 +90,8 @@ pub struct SealedEvmChain {
     campaigns: Vec<Campaign>,
     stopped: BTreeSet<Address>,
     least_round: u32,
+    #[cfg(feature = "misbehave")]
+    pub(crate) faults: crate::misbehave::FaultBook,
 }
 
 /// A vote that is to be cast by some of the validators.
@@ -147,6 +149,8 @@ impl SealedEvmChain {
             campaigns: Vec::new(),
             stopped: BTreeSet::new(),
             least_round: 0,
+            #[cfg(feature = "misbehave")]
+            faults: crate::misbehave::FaultBook::default(),
             config,
         }
     }
@@ -440,10 +444,15 @@ impl City for SealedEvmChain {
     }
 
     fn respond(&mut self, node: usize, body: &[u8]) -> Reply {
-        Reply::Now(eth_rpc::respond(self, node, body))
+        eth_rpc::respond(self, node, body)
     }
 
     fn resume(&mut self, _node: usize, _waiting: &Waiting, _is_late: bool) -> Option<Value> {
         None
+    }
+
+    #[cfg(feature = "misbehave")]
+    fn faults(&mut self) -> &mut crate::misbehave::FaultBook {
+        &mut self.faults
     }
 }

@@ -107,6 +107,8 @@ pub struct WeightedBcosChain {
     stopped: BTreeSet<[u8; 64]>,
     views_skipped: u64,
     view: u64,
+    #[cfg(feature = "misbehave")]
+    pub(crate) faults: crate::misbehave::FaultBook,
 }
 
 /// A change of the consensus table.
@@ -175,6 +177,8 @@ impl WeightedBcosChain {
             stopped: BTreeSet::new(),
             views_skipped: 0,
             view: 0,
+            #[cfg(feature = "misbehave")]
+            faults: crate::misbehave::FaultBook::default(),
             config,
         };
         if chain.config.founding_block {
@@ -536,6 +540,11 @@ impl City for WeightedBcosChain {
 
     fn resume(&mut self, _node: usize, waiting: &Waiting, is_late: bool) -> Option<Value> {
         bcos_rpc::resume(self, waiting, is_late)
+    }
+
+    #[cfg(feature = "misbehave")]
+    fn faults(&mut self) -> &mut crate::misbehave::FaultBook {
+        &mut self.faults
     }
 }
 

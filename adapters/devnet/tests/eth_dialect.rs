@@ -4,6 +4,7 @@
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
+use cityrelay_devnet::city::Reply;
 use cityrelay_devnet::eth_rpc;
 use cityrelay_devnet::keys::DevKey;
 use cityrelay_devnet::sealed_evm::{SealedEvmChain, SealedEvmConfig};
@@ -74,6 +75,13 @@ fn legacy(key: &DevKey, nonce: u64, to: Option<Address>, input: Bytes) -> Vec<u8
 
 fn ask(chain: &mut SealedEvmChain, method: &str, params: Value) -> Value {
     eth_rpc::answer(chain, 0, method, params.as_array().unwrap()).unwrap()
+}
+
+fn respond(chain: &mut SealedEvmChain, body: &[u8]) -> Value {
+    match eth_rpc::respond(chain, 0, body) {
+        Reply::Now(answer) => answer,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn refused(chain: &mut SealedEvmChain, method: &str, params: Value) -> (i64, String) {
@@ -256,11 +264,10 @@ fn malformed_requests_get_the_usual_codes() {
     assert_eq!(refused(&mut chain, "eth_nothing", json!([])).0, -32601);
     assert_eq!(refused(&mut chain, "eth_getBlockByNumber", json!([])).0, -32602);
     assert_eq!(refused(&mut chain, "eth_getBlockByHash", json!(["0x12", true])).0, -32602);
-    assert_eq!(eth_rpc::respond(&mut chain, 0, b"{")["error"]["code"], json!(-32700));
-    assert_eq!(eth_rpc::respond(&mut chain, 0, b"[]")["error"]["code"], json!(-32600));
-    let batch = eth_rpc::respond(
+    assert_eq!(respond(&mut chain, b"{")["error"]["code"], json!(-32700));
+    assert_eq!(respond(&mut chain, b"[]")["error"]["code"], json!(-32600));
+    let batch = respond(
         &mut chain,
-        0,
         br#"[{"jsonrpc":"2.0","id":7,"method":"eth_chainId"},{"jsonrpc":"2.0","id":8,"method":"eth_x"}]"#,
     );
     assert_eq!((&batch[0]["result"], &batch[0]["id"]), (&json!("0x23b"), &json!(7)));

@@ -151,7 +151,7 @@ pub(super) fn unknown_block() -> RpcFault {
 }
 
 /// What GoQuorum answers for a state that it has pruned (`trie/errors.go:MissingNodeError`).
-pub(super) fn missing_state(chain: &SealedEvmChain, height: u64) -> RpcFault {
+pub(crate) fn missing_state(chain: &SealedEvmChain, height: u64) -> RpcFault {
     let root = chain.block(height).map(|block| block.header.state_root).unwrap_or_default();
     RpcFault::new(-32000, format!("missing trie node {} (path )", hex::encode(root)))
 }

@@ -11,7 +11,7 @@ use crate::sealed_evm::pool::Signed;
 use crate::world::AccountProof;
 
 /// A block as one node shows it: with full transactions, or with their hashes.
-pub(super) fn block(block: &Block, node: usize, full: bool) -> Value {
+pub(crate) fn block(block: &Block, node: usize, full: bool) -> Value {
     let header = &block.header;
     let extra_data = extra_data_at_node(block, node);
     let transactions: Vec<Value> = (0..block.transactions.len())
