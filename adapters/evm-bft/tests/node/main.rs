@@ -1,5 +1,7 @@
 //! Node access against a development chain of another implementation, and against recorded answers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod development_chain;
 mod reading;
 mod recorded_node;

@@ -142,7 +142,7 @@ impl Shared {
             }
             "istanbul_getValidators" => Ok(entry(&params[0]).map_or(Value::Null, |entry| entry["validators"].clone())),
             "eth_getProof" | "eth_getStorageAt" => {
-                let block = if method == "eth_getProof" { &params[2] } else { &params[2] };
+                let block = &params[2];
                 if at(block).is_none_or(|at| at < manners.pruned_below) {
                     return Err((-32000, "missing trie node 1234 (path )"));
                 }
