@@ -121,10 +121,9 @@ pub fn encode(call: &GatewayCall) -> Result<EncodedCall, EncodeError> {
                 payload: Bytes::copy_from_slice(payload),
             },
         ),
-        GatewayCall::Checkpoint { gateway, flow } => to(
-            *gateway,
-            &Gateway::checkpointCall { lane: word(flow.lane.0), direction: flow.direction.code() },
-        ),
+        GatewayCall::Checkpoint { gateway, flow } => {
+            to(*gateway, &Gateway::checkpointCall { lane: word(flow.lane.0), direction: flow.direction.code() })
+        }
         GatewayCall::Deliver { gateway, lane, messages, tail, evidence } => {
             deliver(*gateway, *lane, messages, tail, evidence)
         }
@@ -203,13 +202,8 @@ impl AllowList {
 /// Calldata that puts `entry` on an allow-list of `lane` or takes it off. Owner only; the lane must have that list.
 #[must_use]
 pub fn set_allowed(lane: LaneId, list: AllowList, entry: Address, is_allowed: bool) -> Vec<u8> {
-    Gateway::setAllowedCall {
-        lane: word(lane.0),
-        list: list.code(),
-        account: word(entry.0),
-        allowed: is_allowed,
-    }
-    .abi_encode()
+    Gateway::setAllowedCall { lane: word(lane.0), list: list.code(), account: word(entry.0), allowed: is_allowed }
+        .abi_encode()
 }
 
 /// What a committee verifier takes: `abi.encode(uint64 epoch, bytes signatures)`, each signature r ‖ s ‖ v, ascending by
@@ -229,8 +223,7 @@ pub fn decode_checkpoint(data: &[u8]) -> Result<Flow, DecodeError> {
 }
 
 fn deploy_committee(domain: Domain, members: &[AttesterId], threshold: u32) -> Result<EncodedCall, EncodeError> {
-    let arguments =
-        Committee::constructorCall { domain: word(domain.0), members: ascending(members)?, threshold };
+    let arguments = Committee::constructorCall { domain: word(domain.0), members: ascending(members)?, threshold };
     Ok(creation(artifact::COMMITTEE_INIT_CODE, &arguments.abi_encode()))
 }
 
@@ -311,11 +304,7 @@ fn settle(
 }
 
 /// Checks that `indexes` are consecutive and that they and a tail of `tail` end at `attested`; gives the first.
-fn verify_batch(
-    mut indexes: impl Iterator<Item = Index>,
-    tail: usize,
-    attested: Index,
-) -> Result<Index, EncodeError> {
+fn verify_batch(mut indexes: impl Iterator<Item = Index>, tail: usize, attested: Index) -> Result<Index, EncodeError> {
     let first = indexes.next().ok_or(EncodeError::EmptyBatch)?;
     let mut last = first;
     for index in indexes {

@@ -66,9 +66,8 @@ pub fn settle_cost(
     callback_gas: u64,
 ) -> Cost {
     let fixed = base(SETTLE_BASE_BYTES, SETTLE_BASE_GAS, tail_outcomes.saturating_add(tail_ids), signatures);
-    let each = SETTLEMENT_GAS
-        .saturating_add(forwarded(callback_gas))
-        .saturating_add(SETTLEMENT_BYTES * CALLDATA_BYTE_GAS);
+    let each =
+        SETTLEMENT_GAS.saturating_add(forwarded(callback_gas)).saturating_add(SETTLEMENT_BYTES * CALLDATA_BYTE_GAS);
     let count = entries as u64;
     fixed.plus(count.saturating_mul(SETTLEMENT_BYTES), count.saturating_mul(each))
 }
@@ -102,10 +101,7 @@ const SETTLEMENT_GAS: u64 = 36_000;
 
 impl Cost {
     const fn plus(self, calldata_bytes: u64, gas: u64) -> Self {
-        Self {
-            calldata_bytes: self.calldata_bytes.saturating_add(calldata_bytes),
-            gas: self.gas.saturating_add(gas),
-        }
+        Self { calldata_bytes: self.calldata_bytes.saturating_add(calldata_bytes), gas: self.gas.saturating_add(gas) }
     }
 
     const fn is_within(self, limit: Self) -> bool {
@@ -115,9 +111,8 @@ impl Cost {
 
 fn base(bytes: u64, gas: u64, tail: usize, signatures: usize) -> Cost {
     let (tail, signatures) = (tail as u64, signatures as u64);
-    let bytes = bytes
-        .saturating_add(tail.saturating_mul(32))
-        .saturating_add(signatures.saturating_mul(SIGNATURE_BYTES));
+    let bytes =
+        bytes.saturating_add(tail.saturating_mul(32)).saturating_add(signatures.saturating_mul(SIGNATURE_BYTES));
     let gas = gas
         .saturating_add(tail.saturating_mul(TAIL_GAS))
         .saturating_add(signatures.saturating_mul(SIGNATURE_GAS))

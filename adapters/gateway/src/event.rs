@@ -297,10 +297,7 @@ fn owner_action(topic: Option<Hash32>, topics: &[Hash32], data: &[u8]) -> Result
         }
         Some(Gateway::HandOverProposed::SIGNATURE_HASH) => {
             let event = decode_event::<Gateway::HandOverProposed>(topics, data)?;
-            Ok(GatewayEvent::OwnershipOffered {
-                owner: address(event.owner),
-                offered_to: address(event.proposed),
-            })
+            Ok(GatewayEvent::OwnershipOffered { owner: address(event.owner), offered_to: address(event.proposed) })
         }
         Some(Gateway::OwnerChanged::SIGNATURE_HASH) => {
             let event = decode_event::<Gateway::OwnerChanged>(topics, data)?;

@@ -41,8 +41,9 @@ contract ProbeReceiver is ICityReceiver {
     {
         gasAtEntry = gasleft();
         calls += 1;
-        (caller, lane, index, sender, payload) = (msg.sender, lane_, index_, sender_, payload_);
+        (caller, lane, index, sender) = (msg.sender, lane_, index_, sender_);
         uint8 mode = payload_.length == 0 ? TAKE : uint8(payload_[0]);
+        if (mode == TAKE) payload = payload_;
         if (mode == REVERT_EMPTY || (mode == TAKE_UNLESS_BROKEN && broken)) {
             assembly ("memory-safe") {
                 revert(0, 0)
