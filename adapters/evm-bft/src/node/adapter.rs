@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::connect::connect;
 use super::recorder::Recorder;
 use super::signer::Signer;
-use super::source::EvmSource;
+use super::source::{EvmSource, Stalls};
 use super::target::EvmTarget;
 use crate::ADAPTER;
 use crate::config::{KEYS, read_section};
@@ -62,7 +62,7 @@ impl Adapter for EvmBft {
         Ok(Arc::new(EvmChain {
             client: Arc::new(erase(ADAPTER, client.clone())),
             anchor: to_opaque(ADAPTER, &settings.anchor),
-            source: Arc::new(EvmSource { pool, client }),
+            source: Arc::new(EvmSource { pool, client, stalls: Stalls::default() }),
             target,
             recorder: Arc::new(recorder),
         }))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const BATCH: usize = 50;
 
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

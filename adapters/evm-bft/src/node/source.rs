@@ -1,6 +1,6 @@
 //! Reading the chain.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
@@ -28,6 +28,21 @@ use crate::verify::set::ValidatorSet;
 pub(crate) struct EvmSource {
     pub(super) pool: Arc<Pool>,
     pub(super) client: Client,
+    pub(super) stalls: Stalls,
+}
+
+/// How often the same headers were asked for in a row: what was served the last time did not help, though nothing in it
+/// was wrong (seals are outside the hash, so a node can hold some back).
+#[derive(Debug, Default)]
+pub(crate) struct Stalls(Mutex<(Option<u64>, usize)>);
+
+impl Stalls {
+    /// Notes a question and gives the number of times that it was asked before.
+    fn note(&self, after: u64) -> usize {
+        let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *last = if last.0 == Some(after) { (last.0, last.1.wrapping_add(1)) } else { (Some(after), 0) };
+        last.1
+    }
 }
 
 #[async_trait]
@@ -53,7 +68,13 @@ impl Source for EvmSource {
         let rules = self.client.rules();
         let mut last = None;
         let mut has_answered = false;
-        for endpoint in self.pool.ranked(false) {
+        let mut endpoints = self.pool.ranked(false);
+        let usable = endpoints.iter().filter(|endpoint| endpoint.is_usable()).count();
+        if let (Some(turn), Some(usable)) = (self.stalls.note(after.0).checked_rem(usable), endpoints.get_mut(..usable))
+        {
+            usable.rotate_left(turn);
+        }
+        for endpoint in endpoints {
             // One that was paused may still be the only one that is ahead, so it is asked too, but last.
             match updates::fetch(&endpoint, rules, after.0, max_headers).await {
                 Ok(Some(update)) => {

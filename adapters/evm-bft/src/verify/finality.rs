@@ -6,9 +6,8 @@ use cityrelay_core::ids::Height;
 use cityrelay_core::light_client::{HoldReason, Refusal};
 
 use super::seals::recover_signers;
-use super::set::ValidatorSet;
+use super::set::{Validator, ValidatorSet};
 use super::span::Link;
-use crate::codec::account::Account;
 
 /// How much of a span is final.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ pub(super) fn find_final(span: &[Link], fixed: &Arc<ValidatorSet>) -> Result<Fin
 
 struct Judge<'a> {
     span: &'a [Link],
-    signers: Vec<Option<Vec<Account>>>,
+    signers: Vec<Option<Vec<Validator>>>,
     fixed: Arc<ValidatorSet>,
     finals: usize,
 }

@@ -6,13 +6,13 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::light_client::Refusal;
 
 use super::reading::Seals;
-use super::set::ValidatorSet;
+use super::set::{Validator, ValidatorSet};
 use crate::codec::account::Account;
 
 /// Suite of Edge's aggregate seals: Ethereum's consensus suite, keys in G1 and signatures in G2.
 const BLS_SUITE: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 
-/// The distinct accounts that sealed a header.
+/// The distinct validators that sealed a header, each as the set that it was found in has it.
 ///
 /// `set` is the set in force for it; `late` a set whose members may still have sealed it (contract mode, where the
 /// block after a change can be sealed by the set before). Their seals are genuine but count for `set` only where they
@@ -24,7 +24,7 @@ pub(super) fn recover_signers(
     seals: &Seals,
     set: &ValidatorSet,
     late: Option<&ValidatorSet>,
-) -> Result<Vec<Account>, Refusal> {
+) -> Result<Vec<Validator>, Refusal> {
     match seals {
         Seals::Each { digest, seals } => recover_each(*digest, seals, set, late),
         Seals::Aggregate { digest, bitmap, signature } => verify_aggregate(*digest, bitmap, signature, set),
@@ -36,7 +36,7 @@ fn recover_each(
     seals: &[[u8; 65]],
     set: &ValidatorSet,
     late: Option<&ValidatorSet>,
-) -> Result<Vec<Account>, Refusal> {
+) -> Result<Vec<Validator>, Refusal> {
     if seals.is_empty() {
         return Err(Refusal::new("seals-empty", "at least one seal", 0_u64));
     }
@@ -48,11 +48,12 @@ fn recover_each(
     for seal in seals {
         let signer = Account::recover(digest, seal)
             .ok_or_else(|| Refusal::new("seal-signature", "a secp256k1 signature with v 0 or 1", seal.as_slice()))?;
-        if !set.contains(signer) && !late.is_some_and(|late| late.contains(signer)) {
+        let member = set.member(signer).or_else(|| late.and_then(|late| late.member(signer)));
+        let Some(signer) = member else {
             return Err(Refusal::new("seal-stranger", "a validator", signer.to_address()));
-        }
+        };
         if signers.contains(&signer) {
-            return Err(Refusal::new("seal-repeated", "each validator once", signer.to_address()));
+            return Err(Refusal::new("seal-repeated", "each validator once", signer.account.to_address()));
         }
         signers.push(signer);
     }
@@ -64,7 +65,7 @@ fn verify_aggregate(
     bitmap: &[u8],
     signature: &[u8],
     set: &ValidatorSet,
-) -> Result<Vec<Account>, Refusal> {
+) -> Result<Vec<Validator>, Refusal> {
     if bitmap.is_empty() {
         return Err(Refusal::new("seals-empty", "at least one seal", 0_u64));
     }
@@ -73,8 +74,8 @@ fn verify_aggregate(
         byte.is_some_and(|byte| byte >> (position % 8) & 1 == 1)
     };
     let ones: u32 = bitmap.iter().map(|byte| byte.count_ones()).sum();
-    let members: Vec<_> =
-        set.members().iter().enumerate().filter(|(position, _)| is_set(*position)).map(|(_, member)| member).collect();
+    let marked = set.members().iter().enumerate().filter(|(position, _)| is_set(*position));
+    let members: Vec<_> = marked.map(|(_, member)| *member).collect();
     if usize::try_from(ones).ok() != Some(members.len()) {
         return Err(Refusal::new("seal-bitmap", set.size(), bitmap));
     }
@@ -89,7 +90,7 @@ fn verify_aggregate(
     let parsed = Signature::sig_validate(signature, true).map_err(|_| wrong())?;
     let keys: Vec<_> = keys.iter().collect();
     match parsed.fast_aggregate_verify(false, digest.as_bytes(), BLS_SUITE, &keys) {
-        BLST_ERROR::BLST_SUCCESS => Ok(members.iter().map(|member| member.account).collect()),
+        BLST_ERROR::BLST_SUCCESS => Ok(members),
         _ => Err(wrong()),
     }
 }

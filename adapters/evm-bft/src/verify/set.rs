@@ -89,13 +89,19 @@ impl ValidatorSet {
     /// Whether the account is a member.
     #[must_use]
     pub fn contains(&self, account: Account) -> bool {
-        self.members.iter().any(|member| member.account == account)
+        self.member(account).is_some()
     }
 
-    /// How many of these distinct accounts are members.
+    /// The member with this account.
     #[must_use]
-    pub fn count(&self, accounts: &[Account]) -> usize {
-        accounts.iter().filter(|account| self.contains(**account)).count()
+    pub fn member(&self, account: Account) -> Option<Validator> {
+        self.members.iter().find(|member| member.account == account).copied()
+    }
+
+    /// How many of these distinct validators are members, with the same BLS key where they have one.
+    #[must_use]
+    pub fn count(&self, validators: &[Validator]) -> usize {
+        validators.iter().filter(|validator| self.members.contains(validator)).count()
     }
 
     /// keccak256 over the members ascending by account, each as 20 bytes and its BLS key where it has one.

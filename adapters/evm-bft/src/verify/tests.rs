@@ -1,6 +1,8 @@
 //! Tests of the light client: recorded chains, and chains sealed by the test's own keys.
 
 mod ancestry;
+mod contract;
+mod encoding;
 mod equivocation;
 mod head;
 pub(crate) mod kit;

@@ -121,7 +121,7 @@ async fn another_node_takes_over_from_one_that_is_dead_lies_or_is_of_another_cha
         let served = chain.source().next_update(Height(0), 5).await.unwrap().unwrap();
         assert_eq!(served.endpoint, "good", "{manners:?}");
         let health = chain.source().endpoints();
-        assert_eq!(health[0].is_usable, manners.tip.is_some(), "{manners:?}");
+        assert_eq!(health[0].errors == 0, manners.tip.is_some(), "{manners:?}");
         assert!(health[1].is_usable);
     }
     let closed = json!([node("closed", "http://127.0.0.1:9"), node("good", &good.url)]);
@@ -148,6 +148,19 @@ async fn a_node_that_the_client_refused_is_left_for_a_while() {
     let health = source.endpoints().into_iter().find(|health| health.name == first).unwrap();
     assert_eq!((health.lies, health.is_usable), (1, false));
     assert!(health.last_error.contains("seal-stranger"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_did_not_help_are_asked_of_another_node() {
+    let recording = recording("qbft-votes");
+    let one = RecordedNode::start(recording.clone(), 571, Manners::default()).await;
+    let nodes = json!([node("one", &one.url), node("two", &one.url)]);
+    let source = configured(&recorded_section(&recording, qbft(), nodes)).source();
+    let mut served = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        served.insert(source.next_update(Height(0), 5).await.unwrap().unwrap().endpoint);
+    }
+    assert_eq!(served.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
