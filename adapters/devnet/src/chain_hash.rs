@@ -112,3 +112,37 @@ fn hash_by_contract(suite: CryptoSuite, input: &[u8], gas_limit: u64) -> Interpr
         None => InterpreterResult::new(InstructionResult::Revert, Bytes::new(), gas),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(suite: CryptoSuite, selectors: CryptoSuite, function: &str) -> Option<Bytes> {
+        let mut input = selectors.selector(function).to_vec();
+        input.extend_from_slice(&<(sol_data::Bytes,)>::abi_encode_params(&(Bytes::from_static(b"abc"),)));
+        let result = hash_by_contract(suite, &input, 100_000);
+        (result.result == InstructionResult::Return).then_some(result.output)
+    }
+
+    #[test]
+    fn both_hashes_are_answered_to_the_chains_own_selectors() {
+        for suite in [CryptoSuite::Standard, CryptoSuite::Gm] {
+            let keccak = CryptoSuite::Standard.hash(b"abc").0;
+            let sm3 = CryptoSuite::Gm.hash(b"abc").0;
+            assert_eq!(ask(suite, suite, "keccak256Hash(bytes)"), Some(Bytes::copy_from_slice(&keccak)));
+            assert_eq!(ask(suite, suite, "sm3(bytes)"), Some(Bytes::copy_from_slice(&sm3)));
+        }
+    }
+
+    #[test]
+    fn selectors_of_the_other_hash_fail() {
+        assert_eq!(ask(CryptoSuite::Gm, CryptoSuite::Standard, "keccak256Hash(bytes)"), None);
+        assert_eq!(ask(CryptoSuite::Standard, CryptoSuite::Gm, "keccak256Hash(bytes)"), None);
+    }
+
+    #[test]
+    fn too_little_gas_runs_out() {
+        let result = hash_by_contract(CryptoSuite::Gm, &[0; 100], HASH_BASE_GAS);
+        assert_eq!(result.result, InstructionResult::PrecompileOOG);
+    }
+}

@@ -1,4 +1,4 @@
-//! A stand-in for both city chains in one process: a real EVM, real seals, both RPC dialects.
+#![doc = include_str!("../README.md")]
 
 pub mod bcos_rpc;
 mod chain_hash;

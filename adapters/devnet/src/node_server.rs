@@ -107,7 +107,11 @@ async fn answer<C: City>(State(node): State<Node<C>>, body: Bytes) -> Response {
     // Subscribe first: a block made between the answer and the wait must not be missed.
     let mut heights = node.shared.height.subscribe();
     let index = node.index;
-    let waiting = match node.shared.with(|chain| chain.respond(index, &body)) {
+    // A call may execute for long: off the async threads.
+    let shared = Arc::clone(&node.shared);
+    let reply = tokio::task::spawn_blocking(move || shared.with(|chain| chain.respond(index, &body))).await;
+    let Ok(reply) = reply else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let waiting = match reply {
         Reply::Now(value) => return json(&value),
         Reply::Never => return std::future::pending().await,
         Reply::Later(waiting) => waiting,

@@ -5,6 +5,7 @@
 
 pub mod block;
 mod genesis;
+mod ledger;
 pub mod pool;
 pub mod sealers;
 pub mod system_contract;
@@ -13,36 +14,27 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, Bytes, keccak256};
 use cityrelay_core::hash::Hash32;
 use cityrelay_fisco_bcos::codec::account::SecretKey;
 use cityrelay_fisco_bcos::codec::header::{BlockHeader, HeaderSignature, Parent};
 use cityrelay_fisco_bcos::codec::merkle;
-use cityrelay_fisco_bcos::codec::receipt::{LogEntry, Receipt};
 use cityrelay_fisco_bcos::codec::suite::{CryptoSuite, PublicKey};
 use cityrelay_fisco_bcos::codec::transaction::{Transaction, TransactionData};
-use revm::context::TxEnv;
-use revm::context::result::HaltReason;
-use revm::primitives::hardfork::SpecId;
 use serde_json::Value;
 
 use self::block::{Block, Included};
-use self::pool::{Domain, Pool, Signed};
+use self::ledger::Ledger;
+pub use self::ledger::{CallAnswer, TX_GAS_LIMIT, contract_address};
+use self::pool::{Domain, Pool};
 use self::sealers::{Consensus, Sealer, min_quorum};
-use self::system_contract::{CALL_GAS, CONSENSUS, SYSTEM_CONFIG, SystemAnswer, error_output};
+use self::system_contract::{CONSENSUS, SYSTEM_CONFIG};
 use crate::bcos_rpc;
-use crate::chain_hash::CRYPTO_CONTRACT;
 use crate::city::{City, Reply, Waiting};
-use crate::execution::{self, Ended, Environment, Rules};
 use crate::rpc_fault::RpcFault;
-use crate::world::{SlotChange, World};
 
 /// 3.16.4 as headers carry it.
 pub const VERSION: u32 = 0x0310_0400;
-/// Gas of every native transaction of version 0; `tx_gas_limit` of a default chain.
-pub const TX_GAS_LIMIT: u64 = 3_000_000_000;
-/// What CHAINID answers: the default `web3_chain_id`.
-const WEB3_CHAIN_ID: u64 = 20_200;
 
 /// How a chain begins.
 #[derive(Clone, Debug)]
@@ -91,7 +83,6 @@ impl Default for WeightedBcosConfig {
 #[derive(Debug)]
 pub struct WeightedBcosChain {
     config: WeightedBcosConfig,
-    rules: Rules,
     accounts: Vec<SecretKey>,
     account_secrets: Vec<[u8; 32]>,
     node_keys: Vec<SecretKey>,
@@ -100,10 +91,8 @@ pub struct WeightedBcosChain {
     blocks: Vec<Arc<Block>>,
     by_hash: HashMap<Hash32, u64>,
     by_transaction: HashMap<Hash32, (u64, usize)>,
-    world: World,
     pool: Pool,
-    consensus: Consensus,
-    tx_count_limit: usize,
+    ledger: Ledger,
     stopped: BTreeSet<[u8; 64]>,
     views_skipped: u64,
     view: u64,
@@ -124,15 +113,6 @@ pub enum SealerChange {
     Remove(PublicKey),
 }
 
-/// What a read-only call answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallAnswer {
-    /// 0 for success.
-    pub status: i32,
-    /// Return data.
-    pub output: Bytes,
-}
-
 impl WeightedBcosChain {
     /// Makes block 0, and block 1 where the configuration says so.
     pub fn new(config: WeightedBcosConfig) -> Self {
@@ -149,19 +129,8 @@ impl WeightedBcosChain {
                 .collect(),
         );
         let operator = key("operator", 0);
-        let mut world = World::default();
-        // Its code size is 1 on real nodes; the bytes are never run.
-        world.set_code(CRYPTO_CONTRACT, Bytes::from_static(&[0]));
         let genesis = genesis::block(&config, consensus.sealers(), operator.address());
         let mut chain = Self {
-            rules: Rules {
-                spec: SpecId::CANCUN,
-                chain_id: WEB3_CHAIN_ID,
-                max_code_bytes: 24_576,
-                ordered_nonces: false,
-                suite: config.suite,
-                has_crypto_contract: true,
-            },
             accounts,
             account_secrets,
             node_keys,
@@ -170,10 +139,8 @@ impl WeightedBcosChain {
             by_hash: HashMap::from([(genesis.hash, 0)]),
             blocks: vec![Arc::new(genesis)],
             by_transaction: HashMap::new(),
-            world,
             pool: Pool::default(),
-            consensus,
-            tx_count_limit: config.tx_count_limit.max(1),
+            ledger: Ledger::new(config.suite, consensus, config.tx_count_limit.max(1)),
             stopped: BTreeSet::new(),
             views_skipped: 0,
             view: 0,
@@ -182,7 +149,7 @@ impl WeightedBcosChain {
             config,
         };
         if chain.config.founding_block {
-            let limit = chain.tx_count_limit.to_string();
+            let limit = chain.ledger.tx_count_limit.to_string();
             let input = genesis::set_value_call(chain.config.suite, "tx_count_limit", &limit);
             chain.submit_as_operator(SYSTEM_CONFIG, input);
             chain.produce_block(chain.config.genesis_millis);
@@ -257,7 +224,7 @@ impl WeightedBcosChain {
 
     /// The consensus table that the next block will list.
     pub fn consensus(&self) -> &Consensus {
-        &self.consensus
+        &self.ledger.consensus
     }
 
     /// View changes so far.
@@ -294,59 +261,39 @@ impl WeightedBcosChain {
 
     /// The code of an account.
     pub fn code(&self, address: Address) -> Bytes {
-        self.world.code(address)
+        self.ledger.world.code(address)
     }
 
     /// Most transactions in a block.
     pub fn tx_count_limit(&self) -> usize {
-        self.tx_count_limit
+        self.ledger.tx_count_limit
     }
 
     /// Executes a read-only call on the newest state.
     pub fn call(&self, sender: Address, to: Address, input: Bytes) -> CallAnswer {
-        let suite = self.config.suite;
-        if to == CONSENSUS {
-            let answer = system_contract::call_consensus(suite, &mut self.consensus.clone(), &input);
-            return CallAnswer { status: answer.status, output: answer.output };
-        }
-        if !self.is_callable(to) {
-            return CallAnswer { status: 16, output: error_output(suite, NO_CODE) };
-        }
         let header = &self.newest().header;
-        let environment = environment(header.number, header.timestamp);
-        let call =
-            TxEnv { caller: sender, gas_limit: TX_GAS_LIMIT, kind: TxKind::Call(to), data: input, ..TxEnv::default() };
-        match execution::call(&self.world, &self.rules, &environment, call) {
-            Ok(result) if result.ended == Ended::Success => CallAnswer { status: 0, output: result.output },
-            // Recorded of v3.9.0: the reason of a revert is not handed out.
-            Ok(_) | Err(_) => CallAnswer { status: 1, output: Bytes::new() },
-        }
+        self.ledger.call(header.number, header.timestamp, sender, to, input)
     }
 
     /// Makes and signs the next block with what waits. Its time is `now_millis`, but never before its parent's.
     ///
     /// Returns `None` when nothing waits, or when the sealers that run have too little weight.
     pub fn produce_block(&mut self, now_millis: u64) -> Option<Arc<Block>> {
-        let sealers = self.consensus.sealers().to_vec();
+        let sealers = self.ledger.consensus.sealers().to_vec();
         let running: u64 =
             sealers.iter().filter(|sealer| !self.stopped.contains(&sealer.id.0)).map(|sealer| sealer.weight).sum();
-        if self.pool.is_empty() || running < min_quorum(self.consensus.total_weight()) {
+        if self.pool.is_empty() || running < min_quorum(self.ledger.consensus.total_weight()) {
             return None;
         }
         let parent = Arc::clone(self.newest());
         let number = parent.header.number + 1;
         let timestamp = now_millis.max(parent.header.timestamp + 1);
-        let taken = self.pool.take(self.tx_count_limit, number);
+        let taken = self.pool.take(self.ledger.tx_count_limit, number);
         if taken.is_empty() {
             return None;
         }
         let leader = self.leader(&sealers, number)?;
-        let mut changes = Vec::new();
-        let transactions: Vec<Included> = taken
-            .into_iter()
-            .enumerate()
-            .map(|(index, signed)| self.execute(signed, number, timestamp, index, &mut changes))
-            .collect();
+        let (transactions, state_root) = self.ledger.execute_block(taken, number, timestamp);
         let suite = self.config.suite;
         let hashes: Vec<Hash32> = transactions.iter().map(|included| included.signed.hash).collect();
         let receipts: Vec<Hash32> = transactions.iter().map(|included| included.receipt_hash).collect();
@@ -356,7 +303,7 @@ impl WeightedBcosChain {
             parents: vec![Parent { number: parent.header.number, hash: parent.hash }],
             txs_root: merkle::root(suite, &hashes).0.to_vec(),
             receipts_root: merkle::root(suite, &receipts).0.to_vec(),
-            state_root: state_root(suite, number, &changes).0.to_vec(),
+            state_root: state_root.0.to_vec(),
             number,
             gas_used: gas.to_string(),
             timestamp,
@@ -396,108 +343,10 @@ impl WeightedBcosChain {
         None
     }
 
-    fn execute(
-        &mut self,
-        signed: Signed,
-        number: u64,
-        timestamp: u64,
-        index: usize,
-        changes: &mut Vec<SlotChange>,
-    ) -> Included {
-        let suite = self.config.suite;
-        let data = &signed.transaction.data;
-        let mut receipt = Receipt { version: data.version, block_number: number, ..Receipt::default() };
-        let to = data.to.strip_prefix("0x").unwrap_or(&data.to);
-        let target = if to.is_empty() { None } else { Some(to.parse::<Address>().unwrap_or_default()) };
-        let system = |answer: SystemAnswer, receipt: &mut Receipt| {
-            receipt.status = answer.status;
-            receipt.output = answer.output.to_vec();
-            receipt.gas_used = CALL_GAS.to_string();
-        };
-        match target {
-            Some(CONSENSUS) => {
-                system(system_contract::call_consensus(suite, &mut self.consensus, &data.input), &mut receipt);
-            }
-            Some(SYSTEM_CONFIG) => {
-                let answer = system_contract::call_system_config(suite, &mut self.tx_count_limit, &data.input);
-                system(answer, &mut receipt);
-            }
-            Some(target) if !self.is_callable(target) => {
-                receipt.status = 16;
-                receipt.output = error_output(suite, NO_CODE).to_vec();
-                receipt.gas_used = 21_000.to_string();
-            }
-            target => self.execute_in_machine(&signed, target, timestamp, index, &mut receipt, changes),
-        }
-        let receipt_hash = receipt.hash(suite);
-        Included { signed, receipt, receipt_hash }
-    }
-
-    fn execute_in_machine(
-        &mut self,
-        signed: &Signed,
-        target: Option<Address>,
-        timestamp: u64,
-        index: usize,
-        receipt: &mut Receipt,
-        changes: &mut Vec<SlotChange>,
-    ) {
-        let suite = self.config.suite;
-        let data = &signed.transaction.data;
-        let created = contract_address(suite, receipt.block_number, index);
-        let gas_limit =
-            if data.version >= 1 && data.gas_limit > 0 { data.gas_limit.min(TX_GAS_LIMIT) } else { TX_GAS_LIMIT };
-        let transaction = TxEnv {
-            caller: Address::from(signed.sender),
-            gas_limit,
-            kind: target.map_or(TxKind::Create, TxKind::Call),
-            data: Bytes::from(data.input.clone()),
-            chain_id: Some(WEB3_CHAIN_ID),
-            ..TxEnv::default()
-        };
-        let environment = environment(receipt.block_number, timestamp);
-        let run = execution::execute(&self.world, &self.rules, &environment, transaction, Some(created));
-        let (result, state) = match run {
-            Ok(run) => run,
-            // The gas does not even cover the call data.
-            Err(_) => {
-                receipt.status = 12;
-                receipt.output = error_output(suite, OUT_OF_GAS).to_vec();
-                receipt.gas_used = gas_limit.to_string();
-                return;
-            }
-        };
-        changes.extend(self.world.apply(state));
-        receipt.gas_used = result.gas_used.to_string();
-        receipt.status = status(&result.ended);
-        receipt.output = match (&result.ended, target) {
-            // A deployment's code is not its output.
-            (Ended::Success, None) => Vec::new(),
-            (Ended::Halt(HaltReason::OutOfGas(_)), _) => error_output(suite, OUT_OF_GAS).to_vec(),
-            _ => result.output.to_vec(),
-        };
-        if target.is_none() && result.ended == Ended::Success {
-            receipt.contract_address = hex::encode(created);
-        }
-        receipt.logs = result
-            .logs
-            .iter()
-            .map(|log| LogEntry {
-                address: hex::encode(log.address),
-                topics: log.topics().iter().map(|topic| Hash32(topic.0)).collect(),
-                data: log.data.data.to_vec(),
-            })
-            .collect();
-    }
-
-    fn is_callable(&self, address: Address) -> bool {
-        !self.world.code(address).is_empty() || execution::is_precompile(&self.rules, address)
-    }
-
     fn append(&mut self, block: Block) -> Arc<Block> {
         let block = Arc::new(block);
         let number = block.header.number;
-        self.world.note_block_hash(number, block.hash.0.into());
+        self.ledger.world.note_block_hash(number, block.hash.0.into());
         self.by_hash.insert(block.hash, number);
         for (index, included) in block.transactions.iter().enumerate() {
             self.by_transaction.insert(included.signed.hash, (number, index));
@@ -546,54 +395,6 @@ impl City for WeightedBcosChain {
     fn faults(&mut self) -> &mut crate::misbehave::FaultBook {
         &mut self.faults
     }
-}
-
-const NO_CODE: &str = "Call address error.";
-const OUT_OF_GAS: &str = "Execution out of gas.";
-
-fn environment(number: u64, timestamp: u64) -> Environment {
-    Environment {
-        number,
-        timestamp,
-        gas_limit: TX_GAS_LIMIT,
-        beneficiary: Address::ZERO,
-        base_fee: 0,
-        difficulty: U256::ZERO,
-    }
-}
-
-/// `TransactionStatus.h`.
-fn status(ended: &Ended) -> i32 {
-    match ended {
-        Ended::Success => 0,
-        Ended::Revert => 16,
-        Ended::Halt(HaltReason::OutOfGas(_)) => 12,
-        Ended::Halt(HaltReason::InvalidJump) => 11,
-        Ended::Halt(HaltReason::StackOverflow) => 13,
-        Ended::Halt(HaltReason::StackUnderflow) => 14,
-        Ended::Halt(HaltReason::PrecompileError | HaltReason::PrecompileErrorWithContext(_)) => 15,
-        Ended::Halt(HaltReason::CreateCollision) => 17,
-        Ended::Halt(_) => 10,
-    }
-}
-
-/// Where a deployment lands: the first 20 bytes of H("<block>_<index>_0"), as eleven recorded deployments do
-/// (`bcos-executor` `newEVMAddress`). Contracts made by contracts lie where Ethereum puts them: an own rule.
-pub fn contract_address(suite: CryptoSuite, number: u64, index: usize) -> Address {
-    let hash = suite.hash(format!("{number}_{index}_0").as_bytes());
-    Address::from(hash.0.first_chunk::<20>().copied().unwrap_or_default())
-}
-
-/// An XOR over hashes of what changed, as the real one; the height goes in so that it is never zero.
-fn state_root(suite: CryptoSuite, number: u64, changes: &[SlotChange]) -> Hash32 {
-    let mut root = suite.hash(&number.to_be_bytes()).0;
-    for change in changes {
-        let slot = change.slot.to_be_bytes::<32>();
-        let value = change.value.to_be_bytes::<32>();
-        let entry = suite.hash(&[change.address.as_slice(), &slot, &value].concat());
-        root.iter_mut().zip(entry.0).for_each(|(byte, other)| *byte ^= other);
-    }
-    Hash32(root)
 }
 
 fn derive(suite: CryptoSuite, seed: u64, purpose: &str, index: usize) -> (SecretKey, [u8; 32]) {
