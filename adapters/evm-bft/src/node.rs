@@ -11,6 +11,8 @@ mod recorder;
 mod signer;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 mod updates;
 
 pub use adapter::EvmBft;

@@ -92,9 +92,6 @@ fn read(table: &Table<'_>, faults: &mut Faults) -> Option<Settings> {
     let rules = read_rules(table, faults);
     let anchor = read_anchor(table, rules.as_ref(), faults);
     let nodes = table.tables("nodes", faults, |node, faults| read_node(&node, faults));
-    if nodes.is_empty() {
-        faults.push("nodes", "missing: expected at least one node");
-    }
     let nodes: Option<Vec<_>> = nodes.into_iter().collect();
     let mut names = BTreeSet::new();
     for node in nodes.iter().flatten() {
@@ -240,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_may_have_no_node() {
+        // A relay of the other city follows it by the headers that its peer sends.
+        for nodes in [None, Some(json!([]))] {
+            let mut section = good();
+            match nodes {
+                None => drop(section.as_object_mut().unwrap().remove("nodes")),
+                Some(nodes) => section["nodes"] = nodes,
+            }
+            assert_eq!(read_section(&section, Path::new("/")).unwrap().nodes, []);
+        }
+    }
+
+    #[test]
     fn every_key_can_be_given() {
         let mut section = good();
         section.as_object_mut().unwrap().remove("mode");
@@ -327,7 +337,7 @@ mod tests {
         assert!(!secret.1.contains("secret"));
         let https = only_fault(|section| section["nodes"][0]["url"] = "https://node".into());
         assert_eq!(https.0, "nodes[0].ca_file");
-        assert_eq!(only_fault(|section| section["nodes"] = json!([])).0, "nodes");
+        assert_eq!(only_fault(|section| section["nodes"] = 7.into()).0, "nodes");
         assert_eq!(only_fault(|section| section["anchor"]["height"] = 7.into()).0, "anchor.height");
         assert_eq!(only_fault(|section| section["anchor"]["validators"] = json!([])).0, "anchor.validators");
         let twice = json!([format!("0x{}", "01".repeat(20)), format!("0x{}", "01".repeat(20))]);

@@ -110,7 +110,7 @@ impl Judge<'_> {
     fn hold_reason(&mut self) -> Result<HoldReason, Refusal> {
         let tip = self.span.len().saturating_sub(1);
         let Some(link) = self.span.get(tip) else {
-            return Err(Refusal::new("update-empty", "at least one header", 0_u64));
+            return Err(Refusal::new("update-size", "at least one header", 0_u64));
         };
         let height = Height(link.height);
         let (Some(set), Some(_)) = (link.set.clone(), &link.set_after) else {

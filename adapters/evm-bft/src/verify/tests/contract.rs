@@ -29,7 +29,7 @@ fn layout() -> ContractLayout {
 }
 
 /// A secure trie over these keys and values: its root, and the path to each key asked for.
-fn secure_trie(values: &BTreeMap<Vec<u8>, Vec<u8>>, asked: &[Vec<u8>]) -> (Hash32, Vec<PathNodes>) {
+pub(crate) fn secure_trie(values: &BTreeMap<Vec<u8>, Vec<u8>>, asked: &[Vec<u8>]) -> (Hash32, Vec<PathNodes>) {
     let path = |key: &[u8]| Nibbles::unpack(keccak256(key).0);
     let build = |target: &[u8]| {
         let retainer = ProofRetainer::new(vec![path(target)]);
