@@ -11,6 +11,8 @@ pub mod layers;
 mod reader;
 pub mod reference;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use fault::{Fault, Faults, Origin};

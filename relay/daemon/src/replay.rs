@@ -131,3 +131,76 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value) -> Replay {
     out.heights = fates.into_iter().collect();
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use cityrelay_api::Adapter as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake_chain::FAKE;
+
+    fn run(blocks: Value) -> Replay {
+        let chain = FAKE.configure(&json!({"chain_id": 1}), std::path::Path::new("")).unwrap();
+        replay(chain.as_ref(), Domain(cityrelay_core::hash::Hash32::ZERO), &json!({"blocks": blocks}))
+    }
+
+    fn counts(replay: &Replay) -> (usize, usize, usize, usize) {
+        (replay.verified(), replay.held_back(), replay.refused(), replay.set_changes.len())
+    }
+
+    #[test]
+    fn good_blocks_verify_with_the_checks_of_their_bodies() {
+        let replay = run(json!([{}, {}, {}]));
+        assert_eq!(counts(&replay), (3, 0, 0, 0));
+        assert_eq!(replay.heights[0], (Height(1), Fate::Verified { checks: 2, waited: None }));
+    }
+
+    #[test]
+    fn a_short_block_that_a_later_one_finalises_counts_as_verified() {
+        let replay = run(json!([{}, {"seal": "short"}, {"seal": "short"}, {}]));
+        assert_eq!(counts(&replay), (4, 0, 0, 0));
+        assert!(matches!(replay.heights[1].1, Fate::Verified { waited: Some(HoldReason::ShortOfQuorum { .. }), .. }));
+        assert!(matches!(replay.heights[3].1, Fate::Verified { waited: None, .. }));
+    }
+
+    #[test]
+    fn short_blocks_at_the_end_are_held_back() {
+        let replay = run(json!([{}, {"seal": "short"}, {"seal": "short"}]));
+        assert_eq!(counts(&replay), (1, 2, 0, 0));
+        assert!(matches!(replay.heights[2].1, Fate::HeldBack(HoldReason::ShortOfQuorum { height: Height(3), .. })));
+    }
+
+    #[test]
+    fn a_set_change_needs_the_recordings_own_statement() {
+        let replay = run(json!([{}, {"seal": "new-set", "stated": true}, {}]));
+        assert_eq!(counts(&replay), (3, 0, 0, 1));
+        assert_eq!(replay.believed, [Height(2)]);
+        let replay = run(json!([{}, {"seal": "new-set"}]));
+        assert_eq!(counts(&replay), (1, 1, 0, 0));
+        assert!(matches!(replay.heights[1].1, Fate::HeldBack(HoldReason::SetUnconfirmed { .. })));
+    }
+
+    #[test]
+    fn a_refused_header_ends_the_recording() {
+        let replay = run(json!([{}, {"seal": "short"}, {"seal": "bad"}, {}, {}]));
+        assert_eq!(counts(&replay), (1, 1, 1, 0));
+        assert_eq!(replay.unseen, 2);
+        assert!(matches!(&replay.heights[2].1, Fate::Refused(refusal) if refusal.check == "seals"));
+    }
+
+    #[test]
+    fn a_refused_body_counts_and_the_headers_go_on() {
+        let replay = run(json!([{}, {"body": "bad"}, {}]));
+        assert_eq!(counts(&replay), (2, 0, 1, 0));
+        assert!(matches!(&replay.heights[1].1, Fate::Refused(refusal) if refusal.check == "receipts-root"));
+        assert_eq!(replay.unseen, 0);
+    }
+
+    #[test]
+    fn a_file_that_is_no_recording_is_refused_once() {
+        let replay = run(json!("nothing"));
+        assert_eq!(counts(&replay), (0, 0, 1, 0));
+        assert_eq!(replay.unreadable.map(|refusal| refusal.check), Some("recording-form"));
+    }
+}

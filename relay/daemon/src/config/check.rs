@@ -351,8 +351,13 @@ fn lane_peer(reader: &Reader<'_>, path: &str, role: Option<Role>, peers: &[PeerC
                 Some(peer) if peer.role == Role::Relay => {}
                 Some(_) => reader.fault(&path, format!("peer {named:?} is an attester, expected a relay")),
                 None => {
-                    let known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
-                    reader.fault(&path, unknown_name("peer", &named, &known));
+                    // A peer with faults of its own is reported where they are.
+                    let elements = reader.elements("peers").into_iter();
+                    let known: Vec<&str> =
+                        elements.filter_map(|peer| reader.value(&format!("{peer}.name"))?.as_str()).collect();
+                    if !known.contains(&named.as_str()) {
+                        reader.fault(&path, unknown_name("peer", &named, &known));
+                    }
                 }
             }
             Some(named)
@@ -439,14 +444,14 @@ fn nothing_idle(reader: &Reader<'_>, names: &[&str], peers: &[PeerConfig]) {
     };
     let mut chains = named("source");
     chains.append(&mut named("destination"));
-    if chains.is_empty() {
-        return;
-    }
-    for name in names.iter().filter(|name| !chains.contains(**name)) {
-        reader.fault(&format!("chains.{name}"), "no lane names this chain: add a lane, or leave the section out");
+    // A name that is mistyped in a lane is reported there, and nothing else is said about the one that was meant.
+    if !chains.is_empty() && chains.iter().all(|chain| names.contains(&chain.as_str())) {
+        for name in names.iter().filter(|name| !chains.contains(**name)) {
+            reader.fault(&format!("chains.{name}"), "no lane names this chain: add a lane, or leave the section out");
+        }
     }
     let relays = named("peer");
-    if relays.is_empty() {
+    if relays.is_empty() || !relays.iter().all(|relay| peers.iter().any(|peer| peer.name == *relay)) {
         return;
     }
     for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.role == Role::Relay) {
@@ -461,6 +466,9 @@ fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Op
         if reader.value("attester").is_some() {
             reader.fault("attester", "only a process with node.role = \"attester\" signs: leave this section out");
         }
+        return None;
+    }
+    if role.is_none() {
         return None;
     }
     if reader.value("attester.key_file").is_none() {

@@ -291,11 +291,20 @@ impl KnownKeys {
     }
 }
 
-/// The candidate that `name` most likely meant, or `None` when none is near.
+/// The candidate that `name` most likely meant: the fewest slips away, else the most alike, or `None` when none is near.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let candidates: Vec<&str> = candidates.collect();
+    let most_slips = (name.len() / 3).max(1);
+    let by_slips = candidates.iter().map(|candidate| (strsim::osa_distance(name, candidate), *candidate)).min();
+    if let Some((slips, candidate)) = by_slips
+        && slips <= most_slips
+    {
+        return Some(candidate);
+    }
     candidates
+        .into_iter()
         .map(|candidate| (candidate, strsim::jaro_winkler(name, candidate)))
-        .filter(|(_, likeness)| *likeness > 0.7)
+        .filter(|(_, likeness)| *likeness > 0.8)
         .max_by(|(_, left), (_, right)| left.total_cmp(right))
         .map(|(candidate, _)| candidate)
 }

@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn names_are_prefix_subsystem_noun_and_unit() {
         let metrics = Metrics::new();
-        assert_eq!(metrics.names.len(), 41);
+        assert_eq!(metrics.names.len(), 39);
         for name in &metrics.names {
             let parts: Vec<&str> = name.split('_').collect();
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");

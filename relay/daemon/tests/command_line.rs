@@ -1,0 +1,276 @@
+//! The binary as its users start it: exit codes, what goes to stdout, and recordings verified without a network.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn cityrelay(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cityrelay"));
+    command.current_dir(repository()).env_remove("CITYRELAY_CONFIG").args(arguments);
+    command.output().expect("the binary that cargo built can be started")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn last_line(output: &Output) -> String {
+    stdout(output).lines().last().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn assert_code(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{}", stdout(output), stderr(output));
+}
+
+/// A recording with the configuration that verifies it and the summary that it must give.
+struct Described {
+    config: PathBuf,
+    recording: PathBuf,
+    expect: String,
+}
+
+/// Every file of `config/replay` says in its head which recording it is for and what to expect.
+fn described() -> Vec<Described> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(repository().join("config/replay")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let described = paths.into_iter().map(|config| {
+        let text = fs::read_to_string(&config).unwrap();
+        let said = |what: &str| {
+            let found = text.lines().find_map(|line| line.strip_prefix(&format!("# {what}: ")));
+            found.unwrap_or_else(|| panic!("{} has no line `# {what}: …`", config.display())).to_owned()
+        };
+        Described { recording: repository().join(said("recording")), expect: said("expect"), config }
+    });
+    described.collect()
+}
+
+fn replay(config: &Path, recording: &Path, more: &[&str]) -> Output {
+    let config = config.to_str().unwrap();
+    let arguments = ["chain", "replay", "--config", config, "--chain", "recorded", recording.to_str().unwrap()];
+    cityrelay(&[&arguments, more].concat())
+}
+
+#[test]
+fn every_recorded_chain_verifies_to_its_end() {
+    let all = described();
+    assert!(all.len() >= 8, "only {} recordings are described", all.len());
+    for Described { config, recording, expect } in all {
+        let output = replay(&config, &recording, &[]);
+        assert_eq!(last_line(&output), expect, "{}: {}", config.display(), stderr(&output));
+        assert_code(&output, 0);
+    }
+}
+
+fn first() -> Described {
+    described().remove(0)
+}
+
+/// Numbers before the words of a summary line.
+fn counts(line: &str) -> Vec<u64> {
+    line.split(", ").map(|part| part.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn verbose_prints_a_line_for_each_height_and_the_summary_last() {
+    let Described { config, recording, expect } = first();
+    let output = replay(&config, &recording, &["--verbose"]);
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    let verified = counts(&expect)[0];
+    assert_eq!(lines.len() as u64, verified + 1);
+    assert_eq!(*lines.last().unwrap(), expect);
+    let heights: Vec<u64> = lines[..lines.len() - 1]
+        .iter()
+        .map(|line| {
+            let (height, fate) = line.split_once(' ').unwrap();
+            assert!(fate.starts_with("verified"), "{line}");
+            height.parse().unwrap()
+        })
+        .collect();
+    assert!(heights.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+#[test]
+fn json_is_one_versioned_envelope() {
+    let Described { config, recording, expect } = first();
+    let output = replay(&config, &recording, &["--json"]);
+    let envelope: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&envelope["v"], &envelope["command"], &envelope["ok"]),
+        (&1.into(), &"chain replay".into(), &true.into())
+    );
+    assert_eq!(envelope["data"]["verified"], counts(&expect)[0]);
+}
+
+#[test]
+fn several_recordings_each_start_from_the_anchor() {
+    let Described { config, recording, expect } = first();
+    let output = replay(&config, &recording, &[recording.to_str().unwrap()]);
+    assert_eq!(counts(&last_line(&output))[0], 2 * counts(&expect)[0]);
+    assert_code(&output, 0);
+}
+
+fn tampered(recording: &Path, change: impl Fn(&mut Value)) -> (tempfile::TempDir, PathBuf) {
+    let mut value: Value = serde_json::from_slice(&fs::read(recording).unwrap()).unwrap();
+    change(&mut value);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tampered.json");
+    fs::write(&path, value.to_string()).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_changed_header_is_refused_in_every_recording() {
+    for Described { config, recording, .. } in described() {
+        let mut position = 0;
+        let (_folder, path) = tampered(&recording, |value| {
+            let blocks = value["blocks"].as_array_mut().unwrap();
+            position = blocks.len() / 2;
+            blocks[position]["block"]["hash"] = Value::String(format!("0x{}", "11".repeat(32)));
+        });
+        let output = replay(&config, &path, &[]);
+        assert_code(&output, 4);
+        let line = last_line(&output);
+        let [verified, held_back, refused, _] = counts(&line)[..] else { panic!("{line}") };
+        assert_eq!(refused, 1, "{}: {line}\n{}", config.display(), stderr(&output));
+        assert!(verified + held_back < position as u64 + 1, "{}: {line}", config.display());
+        assert!(stderr(&output).contains("refused"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn another_anchor_refuses_the_first_height() {
+    for Described { config, recording, .. } in described() {
+        let anchor = format!("chains.recorded.anchor.hash=0x{}", "22".repeat(32));
+        let output = replay(&config, &recording, &["--set", &anchor]);
+        assert_code(&output, 4);
+        assert_eq!(counts(&last_line(&output)), [0, 0, 1, 0], "{}", config.display());
+    }
+}
+
+#[test]
+fn a_file_that_is_no_recording_is_refused_and_a_missing_one_is_a_usage_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.json");
+    let Described { config, .. } = first();
+    assert_code(&replay(&config, &path, &[]), 2);
+    for text in ["{", "{}", "[]"] {
+        fs::write(&path, text).unwrap();
+        let output = replay(&config, &path, &[]);
+        assert_code(&output, 4);
+        assert_eq!(last_line(&output), "0 verified, 0 held back, 1 refused, 0 set changes");
+    }
+}
+
+#[test]
+fn a_chain_that_is_not_configured_is_named() {
+    let Described { config, recording, .. } = first();
+    let config = config.to_str().unwrap();
+    let output = cityrelay(&["chain", "replay", "--config", config, "--chain", "recordd", recording.to_str().unwrap()]);
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("did you mean \"recorded\"?"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_reference_in_the_repository_is_the_one_that_is_printed() {
+    let output = cityrelay(&["config", "reference"]);
+    assert_code(&output, 0);
+    let kept = fs::read_to_string(repository().join("config/reference.toml")).unwrap();
+    let make = "cargo run -p cityrelay -- config reference > config/reference.toml";
+    assert!(stdout(&output) == kept, "config/reference.toml is not what the key table says: run `{make}`");
+}
+
+#[test]
+fn the_example_configurations_have_no_faults() {
+    let examples: Vec<PathBuf> = fs::read_dir(repository().join("config"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| path.file_stem().is_some_and(|name| name != "reference"))
+        .collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        fs::copy(&example, &config).unwrap();
+        for (kind, name) in [("link", "link.key"), ("account", "account.key")] {
+            let key = folder.path().join(name);
+            assert_code(&cityrelay(&["keys", "new", kind, "--out", key.to_str().unwrap()]), 0);
+        }
+        let output = cityrelay(&["config", "check", "--config", config.to_str().unwrap()]);
+        assert_code(&output, 0);
+        assert!(stdout(&output).contains("12 lanes; no faults"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn all_faults_of_a_configuration_are_printed_with_file_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a.toml");
+    fs::write(&config, "[node]\nname = \"A B\"\n\n[link]\nlissten = 5\n").unwrap();
+    let output = cityrelay(&["config", "check", "--config", config.to_str().unwrap()]);
+    assert_code(&output, 2);
+    let text = stderr(&output);
+    for fault in ["a.toml:2: node.name: expected", "a.toml:5: link.lissten: is no known key; did you mean \"listen\"?"]
+    {
+        assert!(text.contains(fault), "{fault} is not in\n{text}");
+    }
+    let output = cityrelay(&["--json", "config", "check", "--config", config.to_str().unwrap()]);
+    let envelope: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&envelope["ok"], &envelope["error"]["code"]), (&false.into(), &"usage".into()));
+    assert!(envelope["error"]["details"]["faults"].as_array().unwrap().len() >= 3);
+}
+
+#[test]
+fn keys_are_made_once_closed_to_others_and_shown_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["link", "attester", "account"] {
+        let path = folder.path().join(kind);
+        let file = path.to_str().unwrap();
+        let made = cityrelay(&["keys", "new", kind, "--out", file]);
+        assert_code(&made, 0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let shown = cityrelay(&["keys", "show", file]);
+        assert_code(&shown, 0);
+        let word = stdout(&made).split_whitespace().last().unwrap().to_owned();
+        assert!(stdout(&shown).contains(&word), "{word} is not in {}", stdout(&shown));
+        let secret = fs::read(&path).unwrap();
+        assert_code(&cityrelay(&["keys", "new", kind, "--out", file]), 5);
+        assert_eq!(fs::read(&path).unwrap(), secret);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_code(&cityrelay(&["keys", "show", file]), 2);
+    }
+}
+
+#[test]
+fn a_daemon_that_does_not_run_is_unreachable() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a.toml");
+    fs::write(&config, "[node]\nname = \"a\"\ndata_dir = \"data\"\n").unwrap();
+    for command in [&["status"][..], &["why", "medical:1"]] {
+        let output = cityrelay(&[command, &["--config", config.to_str().unwrap()]].concat());
+        assert_code(&output, 3);
+        assert!(stderr(&output).contains("is it running"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_fault() {
+    assert_code(&cityrelay(&["chain", "replay"]), 2);
+    assert_code(&cityrelay(&["dance"]), 2);
+    assert_code(&cityrelay(&["completions", "bash"]), 0);
+}
