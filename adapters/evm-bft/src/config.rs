@@ -34,7 +34,7 @@ pub const KEYS: &[KeyDoc] = &[
         "overrides[].height",
         "integer ≥ 1",
         None,
-        "Block from which a set of the genesis file (`transitions`) is in force.",
+        "First block sealed by a set of the genesis file (`transitions`): Besu the transition's own block, GoQuorum the one after it.",
     ),
     key("overrides[].validators", "list of addresses", None, "That set."),
     key(

@@ -110,11 +110,12 @@ impl Anvil {
         self.fate(&intent).await
     }
 
-    /// What became of an intent, once it is no longer pending.
+    /// What became of an intent once that is certain: while a block is made, anvil may know it for a moment neither in its
+    /// pool nor in a block.
     pub async fn fate(&self, intent: &Intent) -> Fate {
         for _ in 0..500 {
             match self.target().track(intent).await.unwrap() {
-                Fate::Pending => tokio::time::sleep(core::time::Duration::from_millis(20)).await,
+                Fate::Pending | Fate::Dropped => tokio::time::sleep(core::time::Duration::from_millis(20)).await,
                 fate => return fate,
             }
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod development_chain;
+mod encrypted;
 mod reading;
 mod recorded_node;
 mod writing;

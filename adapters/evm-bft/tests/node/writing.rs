@@ -48,7 +48,8 @@ async fn open_intents_keep_their_nonces_and_gaps_are_filled() {
     }
     anvil.mine().await;
     for intent in [&first, &second] {
-        assert!(matches!(anvil.fate(intent).await, Fate::Final { is_success: true, created: None, .. }));
+        let fate = anvil.fate(intent).await;
+        assert!(matches!(fate, Fate::Final { is_success: true, created: None, .. }), "{fate:?}");
         target.broadcast(intent).await.unwrap();
     }
 }
@@ -68,7 +69,8 @@ async fn a_replacement_takes_the_nonce_and_the_other_is_dead() {
     // The node takes it under the same nonce, so the fee is high enough.
     target.broadcast(&replacement).await.unwrap();
     anvil.mine().await;
-    assert!(matches!(anvil.fate(&replacement).await, Fate::Final { is_success: true, .. }));
+    let fate = anvil.fate(&replacement).await;
+    assert!(matches!(fate, Fate::Final { is_success: true, .. }), "{fate:?}");
     assert_eq!(target.track(&first).await.unwrap(), Fate::Dead);
     assert!(target.broadcast(&first).await.is_err());
 }
