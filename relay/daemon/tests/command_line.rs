@@ -124,7 +124,7 @@ fn several_recordings_each_start_from_the_anchor() {
     assert_code(&output, 0);
 }
 
-fn tampered(recording: &Path, change: impl Fn(&mut Value)) -> (tempfile::TempDir, PathBuf) {
+fn tampered(recording: &Path, change: impl FnOnce(&mut Value)) -> (tempfile::TempDir, PathBuf) {
     let mut value: Value = serde_json::from_slice(&fs::read(recording).unwrap()).unwrap();
     change(&mut value);
     let folder = tempfile::tempdir().unwrap();
