@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cityrelay_api::source::{EntryRequest, NodeError};
 use cityrelay_core::chain::Entry;
 use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::Index;
 use cityrelay_core::lane::Direction;
 use cityrelay_gateway::GatewayEvent;
 use cityrelay_gateway::event::{self, message_delivered_topic, message_sent_topic};
@@ -100,31 +101,53 @@ async fn logs(endpoint: &Endpoint, filter: &LogFilter, start: u64, end: u64) -> 
     Ok(placed)
 }
 
-/// See [`cityrelay_api::source::Source::entry_hints`].
-pub(super) async fn fetch(endpoint: &Endpoint, request: &EntryRequest) -> Result<Vec<Entry>, NodeError> {
-    let Some(address) = request.gateway.to_20().map(Account) else { return Ok(Vec::new()) };
+/// Candidates for entries, by index.
+#[derive(Debug, Default)]
+pub(super) struct Candidates(BTreeMap<Index, Vec<Entry>>);
+
+impl Candidates {
+    fn add(&mut self, entry: Entry) {
+        let candidates = self.0.entry(entry.index()).or_default();
+        if candidates.len() < MAX_CANDIDATES && !candidates.contains(&entry) {
+            candidates.push(entry);
+        }
+    }
+
+    /// Whether there is one for each index wanted.
+    pub(super) fn covers(&self, request: &EntryRequest) -> bool {
+        let wanted = request.last.0.saturating_sub(request.first.0).saturating_add(1);
+        u64::try_from(self.0.len()).is_ok_and(|found| found >= wanted)
+    }
+
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.0.into_values().flatten().collect()
+    }
+}
+
+/// Adds what this endpoint's events say; see [`cityrelay_api::source::Source::entry_hints`].
+pub(super) async fn fetch(
+    endpoint: &Endpoint,
+    request: &EntryRequest,
+    found: &mut Candidates,
+) -> Result<(), NodeError> {
+    let Some(address) = request.gateway.to_20().map(Account) else { return Ok(()) };
     let topic = match request.flow.direction {
         Direction::Outbox => message_sent_topic(),
         Direction::Inbox => message_delivered_topic(),
     };
     let filter = LogFilter { address, topics: vec![topic, request.flow.lane.0] };
-    let mut found: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
     walk_back(endpoint, &filter, 0, request.newest.0, |logs| {
         let mut is_past_first = false;
         for log in logs {
             let Some(entry) = read_entry(&log.log) else { continue };
             is_past_first |= entry.index() <= request.first;
             if (request.first..=request.last).contains(&entry.index()) {
-                let candidates = found.entry(entry.index()).or_default();
-                if candidates.len() < MAX_CANDIDATES && !candidates.contains(&entry) {
-                    candidates.push(entry);
-                }
+                found.add(entry);
             }
         }
         is_past_first
     })
-    .await?;
-    Ok(found.into_values().flatten().collect())
+    .await
 }
 
 fn read_entry(log: &Log) -> Option<Entry> {

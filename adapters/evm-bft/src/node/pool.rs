@@ -18,25 +18,25 @@ impl Pool {
         Self { endpoints }
     }
 
-    /// Asks one endpoint after the other, the best first, until one answers.
+    /// Asks one endpoint after the other, own ones first and the best among them first, until one answers.
     ///
     /// # Errors
     /// The last endpoint's error; one that was paused is asked only when no other is left.
-    pub(crate) async fn first<T, F, Fut>(&self, ask: F) -> Result<T, NodeError>
-    where
-        F: Fn(Arc<Endpoint>) -> Fut,
-        Fut: Future<Output = Result<T, NodeError>>,
-    {
-        self.first_of(self.ranked(false), ask).await
-    }
-
-    /// As [`Pool::first`], own endpoints before the others.
     pub(crate) async fn first_own<T, F, Fut>(&self, ask: F) -> Result<T, NodeError>
     where
         F: Fn(Arc<Endpoint>) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
         self.first_of(self.ranked(true), ask).await
+    }
+
+    /// As [`Pool::first_own`], whoever runs them.
+    pub(crate) async fn first<T, F, Fut>(&self, ask: F) -> Result<T, NodeError>
+    where
+        F: Fn(Arc<Endpoint>) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        self.first_of(self.ranked(false), ask).await
     }
 
     async fn first_of<T, F, Fut>(&self, endpoints: Vec<Arc<Endpoint>>, ask: F) -> Result<T, NodeError>
@@ -55,10 +55,7 @@ impl Pool {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| NodeError::Unreachable {
-            endpoint: String::new(),
-            reason: "no node is configured".to_owned(),
-        }))
+        Err(last.unwrap_or_else(no_node))
     }
 
     /// The endpoints, the best first.
@@ -66,6 +63,13 @@ impl Pool {
         let mut ranked = self.endpoints.clone();
         ranked.sort_by_cached_key(|endpoint| (own_first && !endpoint.is_own, endpoint.rank()));
         ranked
+    }
+
+    /// The endpoints that are not paused, the best first; all of them when every one is paused.
+    pub(crate) fn usable(&self) -> Vec<Arc<Endpoint>> {
+        let ranked = self.ranked(false);
+        let usable: Vec<_> = ranked.iter().filter(|endpoint| endpoint.is_usable()).cloned().collect();
+        if usable.is_empty() { ranked } else { usable }
     }
 
     /// The endpoints that the operator's institution runs.
@@ -84,4 +88,9 @@ impl Pool {
     pub(crate) fn report_lie(&self, name: &str, check: &str) {
         self.endpoints.iter().filter(|endpoint| endpoint.name == name).for_each(|endpoint| endpoint.note_lie(check));
     }
+}
+
+/// There was nobody to ask.
+pub(crate) fn no_node() -> NodeError {
+    NodeError::Unreachable { endpoint: String::new(), reason: "no node is configured".to_owned() }
 }

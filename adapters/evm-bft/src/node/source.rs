@@ -15,8 +15,7 @@ use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use futures_util::future::join_all;
 
-use super::endpoint::Endpoint;
-use super::pool::Pool;
+use super::pool::{Pool, no_node};
 use super::{events, head_proof, updates};
 use crate::ADAPTER;
 use crate::verify::client::Client;
@@ -59,8 +58,7 @@ impl Source for EvmSource {
         }
         match (highest, last) {
             (Some(height), _) => Ok(Height(height)),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(NodeError::Unreachable { endpoint: String::new(), reason: "no node".to_owned() }),
+            (None, error) => Err(error.unwrap_or_else(no_node)),
         }
     }
 
@@ -87,21 +85,62 @@ impl Source for EvmSource {
         }
         match last {
             Some(error) if !has_answered => Err(error),
+            None if !has_answered => Err(no_node()),
             _ => Ok(None),
         }
     }
 
+    /// The furthest point that any usable node names: one that holds back what happened costs nothing then.
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
-        let hint = |endpoint: Arc<Endpoint>| async move { Ok(endpoint.point(gateway, flow.lane, None).await?) };
-        self.pool.first(hint).await
+        let endpoints = self.pool.usable();
+        let asked = endpoints.iter().map(|endpoint| endpoint.point(gateway, flow.lane, None));
+        let mut furthest: Option<ChainPoint> = None;
+        let mut last = None;
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(point) if furthest.is_none_or(|furthest| reaches(point, furthest.index.next())) => {
+                    furthest = Some(point);
+                }
+                Ok(_) => {}
+                Err(error) => last = Some(NodeError::from(error)),
+            }
+        }
+        furthest.ok_or_else(|| last.unwrap_or_else(no_node))
     }
 
     async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError> {
-        self.pool.first(|endpoint| async move { head_proof::fetch(&endpoint, request).await }).await
+        let mut other = None;
+        let mut last = None;
+        for endpoint in self.pool.usable() {
+            match head_proof::fetch(&endpoint, request).await {
+                Ok(proof @ HeadProofAnswer::Proof { .. }) => return Ok(proof),
+                // Another node may know more; that a checkpoint is needed says more than that nothing is new.
+                Ok(answer @ HeadProofAnswer::NeedsCheckpoint) => other = Some(answer),
+                Ok(answer) => other = other.or(Some(answer)),
+                Err(error) => last = Some(error),
+            }
+        }
+        other.ok_or_else(|| last.unwrap_or_else(no_node))
     }
 
     async fn entry_hints(&self, request: &EntryRequest) -> Result<Vec<Entry>, NodeError> {
-        self.pool.first(|endpoint| async move { events::fetch(&endpoint, request).await }).await
+        let mut found = events::Candidates::default();
+        let mut has_answered = false;
+        let mut last = None;
+        for endpoint in self.pool.usable() {
+            match events::fetch(&endpoint, request, &mut found).await {
+                Ok(()) => has_answered = true,
+                Err(error) => last = Some(error),
+            }
+            if found.covers(request) {
+                break;
+            }
+        }
+        match last {
+            Some(error) if !has_answered => Err(error),
+            None if !has_answered => Err(no_node()),
+            _ => Ok(found.into_entries()),
+        }
     }
 
     async fn confirm_extension(

@@ -20,7 +20,7 @@ use cityrelay_gateway::{EncodedCall, encode};
 use serde_json::{Value, json};
 
 use super::endpoint::{CallError, Endpoint, RpcFault};
-use super::pool::Pool;
+use super::pool::{Pool, no_node};
 use super::questions::{hex_bytes, hex_number};
 use super::signer::{Fee, Signer, Transaction};
 use crate::ADAPTER;
@@ -135,10 +135,14 @@ impl Target for EvmTarget {
             let transaction = &transaction;
             async move { self.fate(&endpoint, intent, transaction).await }
         };
-        // A node that has not seen it may only be behind: the first that knows more decides.
+        // A node that has not seen it may only be behind: the one that knows most decides. Others than our own are asked
+        // only where no own one answers, since their word is all that there is.
         let mut answers = Vec::new();
         let mut last = None;
         for endpoint in self.pool.ranked(true).into_iter().filter(|endpoint| endpoint.is_usable()) {
+            if !endpoint.is_own && !answers.is_empty() {
+                break;
+            }
             match ask(endpoint).await {
                 Ok(fate @ Fate::Final { .. }) => return Ok(fate),
                 Ok(fate) => answers.push(fate),
@@ -376,10 +380,6 @@ impl EvmTarget {
             _ => Vec::new(),
         }
     }
-}
-
-fn no_node() -> NodeError {
-    NodeError::Unreachable { endpoint: String::new(), reason: "every node is paused after failures".to_owned() }
 }
 
 async fn newest_block(endpoint: &Endpoint) -> Result<Value, NodeError> {

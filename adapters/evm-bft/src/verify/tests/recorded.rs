@@ -89,6 +89,37 @@ fn a_whole_chain_in_one_update_gives_the_same_state() {
 }
 
 #[test]
+fn an_anchor_with_its_pending_votes_can_stand_anywhere() {
+    for name in ["qbft-votes", "edge-ecdsa", "edge-bls", "ibft1-to-qbft", "qbft-contract"] {
+        let recording = vector(&format!("evm-live/{name}.json"));
+        let rules = live_rules(name, &recording);
+        let client = Client::new(rules.clone());
+        let end = replay(name).state;
+        let mut state = genesis(&rules, &recording);
+        let mut with_votes = 0;
+        for step in read_steps(&rules, 0, &recording).unwrap() {
+            let State { height, hash, timestamp, set, votes, .. } = state.clone();
+            with_votes += usize::from(!votes.is_empty());
+            if height % 5 == 2 || !votes.is_empty() {
+                let mut anchored = State::anchor(height, hash, timestamp, (*set).clone(), (*votes).clone());
+                for step in read_steps(&rules, height, &recording).unwrap() {
+                    match client.verify_update(&anchored, &step.update, time_of(&step.update)) {
+                        Verdict::Advanced { state, .. } | Verdict::HeldBack { state, .. } => anchored = state,
+                        Verdict::Refused(refusal) => panic!("{name} from {height}: {refusal}"),
+                    }
+                }
+                assert_eq!((anchored.hash, &anchored.set), (end.hash, &end.set), "{name} from {height}");
+            }
+            match client.verify_update(&state, &step.update, time_of(&step.update)) {
+                Verdict::Advanced { state: next, .. } | Verdict::HeldBack { state: next, .. } => state = next,
+                Verdict::Refused(refusal) => panic!("{name}: {refusal}"),
+            }
+        }
+        assert_eq!(with_votes > 0, ["qbft-votes", "edge-ecdsa", "edge-bls"].contains(&name), "{name}");
+    }
+}
+
+#[test]
 fn seals_of_another_node_finalise_the_same_blocks() {
     let mut recording = vector("evm-live/qbft-votes.json");
     let other = recording["extra_data_at_another_node"].clone();
