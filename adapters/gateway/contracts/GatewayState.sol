@@ -26,6 +26,8 @@ abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGateway
         // slot
         uint64 quota;
         uint64 settledIndex;
+        // source: the block of the last message.
+        uint64 lastSendBlock;
         // slot: source: the inbox chain as settled. Destination: the outbox chain as accepted.
         bytes32 peerHead;
         // slot: source: the own outbox chain as settled.
@@ -39,6 +41,8 @@ abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGateway
 
     /// Every how many messages an outbox head is kept, so that settlement can check old messages.
     uint64 internal constant ANCHOR_INTERVAL = 64;
+    /// How many places there are for heads that blocks ended with. A prime, so that equal batches don't share one.
+    uint64 internal constant RECENT_PLACES = 61;
     uint256 private constant MILLIS_PER_SECOND = 1000;
 
     /// The head that this gateway vouches for: of the outbox chain where it is the lane's source, of the inbox chain
@@ -49,6 +53,9 @@ abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGateway
 
     mapping(bytes32 lane => Lane) internal _lanes;
     mapping(bytes32 lane => mapping(uint64 index => bytes32 head)) internal _anchors;
+    /// Outbox heads that recent blocks ended with, at their index modulo RECENT_PLACES: what a relay proved at a block
+    /// stays usable while newer messages are sent.
+    mapping(bytes32 lane => mapping(uint64 place => bytes32 head)) internal _recentHeads;
     /// The outcome hash of a settled message whose callback failed, or zero.
     mapping(bytes32 lane => mapping(uint64 index => bytes32 outcome)) public pendingCallbacks;
     mapping(bytes32 lane => mapping(uint8 list => mapping(bytes32 account => bool))) internal _allowed;

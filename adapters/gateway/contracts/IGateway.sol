@@ -198,7 +198,7 @@ interface IGatewayErrors {
     error NotHalted(bytes32 lane, uint64 index);
 
     error StatusUnknown(uint64 index, uint8 status);
-    /// Neither the current outbox head nor one that was kept: end the batch at a multiple of 64 or at the last index.
+    /// Not an outbox head that this gateway still has: end at the last index, a multiple of 64, or where a recent block did.
     error NoOutboxHeadAt(uint64 index);
     error NeverSent(uint64 index, bytes32 got, bytes32 expected);
     error NoPendingCallback(bytes32 lane, uint64 index);

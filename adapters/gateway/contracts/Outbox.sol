@@ -34,7 +34,12 @@ abstract contract Outbox is GatewayState {
             revert QuotaExceeded(index - info.settledIndex, info.quota);
         }
         id = _messageId(lane, index, sender, receiver, deadlineMillis, gasLimit, _hash(payload));
-        bytes32 head = _outboxNext(heads[lane], id);
+        bytes32 head = heads[lane];
+        if (info.lastSendBlock != block.number) {
+            info.lastSendBlock = uint64(block.number);
+            _recentHeads[lane][(index - 1) % RECENT_PLACES] = head;
+        }
+        head = _outboxNext(head, id);
         heads[lane] = head;
         indexes[lane] = index;
         if (index % ANCHOR_INTERVAL == 0) _anchors[lane][index] = head;

@@ -23,7 +23,8 @@ abstract contract SettlementDesk is GatewayState {
     ///
     /// `head` is the inbox head at index  firstIndex + entries.length + tailOutcomes.length - 1,  for which `evidence`
     /// speaks. `tailIds` are the ids after the last entry up to an index whose outbox head this gateway has: the last
-    /// one sent, or a multiple of 64. Entries already settled are skipped; where all are, nothing happens.
+    /// one sent, a multiple of 64, or the last one of a recent block. Entries already settled are skipped; where all
+    /// are, nothing happens.
     ///
     /// Checked, in order: no re-entry; a plain account; lane and role, open or closing, not paused; no gap; known
     /// statuses; the outbox chain over the recomputed ids equals what was sent; the inbox chain equals `head`; the
@@ -126,18 +127,23 @@ abstract contract SettlementDesk is GatewayState {
         outcome = _outcome(lane, index, id, entry.status, entry.resultHash);
     }
 
-    /// The settled ids, followed by `tailIds`, must lead to an outbox head of this gateway.
+    /// The settled ids, followed by `tailIds`, must lead to an outbox head that this gateway still has: the newest one,
+    /// the one at a multiple of ANCHOR_INTERVAL, or one that a recent block ended with.
     function _requireSent(bytes32 lane, uint64 lastIndex, bytes32 outboxHead, bytes32[] calldata tailIds)
         private
         view
     {
         uint64 endIndex = lastIndex + uint64(tailIds.length);
-        bytes32 expected = endIndex == indexes[lane] ? heads[lane] : _anchors[lane][endIndex];
-        if (expected == 0) revert NoOutboxHeadAt(endIndex);
         for (uint256 i = 0; i < tailIds.length; i++) {
             outboxHead = _outboxNext(outboxHead, tailIds[i]);
         }
-        if (outboxHead != expected) revert NeverSent(endIndex, outboxHead, expected);
+        bytes32 expected = endIndex == indexes[lane] ? heads[lane] : _anchors[lane][endIndex];
+        if (expected == 0) {
+            // Heads of different indexes never agree, so it does not matter whose head the place holds now.
+            if (_recentHeads[lane][endIndex % RECENT_PLACES] != outboxHead) revert NoOutboxHeadAt(endIndex);
+        } else if (outboxHead != expected) {
+            revert NeverSent(endIndex, outboxHead, expected);
+        }
     }
 
     /// Calls the sender back with `callGas`, of which at least `atLeast` must be there. True as well where there is

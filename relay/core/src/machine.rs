@@ -223,7 +223,7 @@ impl Machine {
         let clients = self.clients.values().filter_map(Client::next_due).min();
         let outbound = self.outbound.values().filter_map(|out| self.outbound_due(out)).min();
         let inbound = self.inbound.values().filter_map(|inbound| self.inbound_due(inbound)).min();
-        let desks = self.desks.values().filter_map(Desk::next_due).min();
+        let desks = self.desks.values().filter_map(|desk| self.desk_due(desk)).min();
         let jobs = self.jobs.values().filter_map(Job::next_due).min();
         [clients, outbound, inbound, desks, jobs].into_iter().fold(self.io.next_retry(), earliest)
     }

@@ -1,4 +1,4 @@
-//! A chain in memory: a real EVM, one transaction per block.
+//! A chain in memory: a real EVM, transaction after transaction.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,8 @@ pub struct Chain {
     db: CacheDB<EmptyDB>,
     pub clock_is_millis: bool,
     pub now_millis: u64,
+    /// Stays the same until a test moves it: its transactions share a block.
+    pub block_number: u64,
     pub spec: SpecId,
     pub has_precompiles: bool,
 }
@@ -44,6 +46,7 @@ impl Chain {
             db: CacheDB::new(EmptyDB::new()),
             clock_is_millis,
             now_millis: 1_800_000_000_000,
+            block_number: 1,
             spec: SpecId::LONDON,
             has_precompiles: true,
         }
@@ -99,7 +102,7 @@ impl Chain {
     }
 
     fn execute(&mut self, from: Address, call: &EncodedCall, gas: u64, is_kept: bool) -> ExecutionResult {
-        let (timestamp, spec) = (self.timestamp(), self.spec);
+        let (timestamp, spec, number) = (self.timestamp(), self.spec, self.block_number);
         let mut evm = Context::mainnet()
             .with_db(&mut self.db)
             .modify_cfg_chained(|cfg| {
@@ -109,6 +112,7 @@ impl Chain {
             })
             .modify_block_chained(|block| {
                 block.timestamp = U256::from(timestamp);
+                block.number = U256::from(number);
                 block.gas_limit = u64::MAX;
             })
             .build_mainnet();

@@ -262,6 +262,58 @@ fn old_messages_are_checked_against_a_kept_head() {
     assert_eq!(world.source.status(world.id).peer, world.inbox[70]);
 }
 
+/// What a relay proved at a block stays usable while newer messages are sent.
+#[test]
+fn a_head_that_a_recent_block_ended_with_is_kept() {
+    let mut world = World::new();
+    for block in 1..=5 {
+        world.source.chain.block_number = block;
+        world.send(b"first of its block");
+        world.send(b"second of its block");
+    }
+    world.deliver(1, 3);
+    let until = |world: &mut World, end: usize| {
+        let GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, evidence, .. } = world.settlement(1, 3, 3)
+        else {
+            panic!();
+        };
+        let tail_ids = world.ids(4, end);
+        let call = GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, tail_ids, evidence };
+        world.source.submit(relay(), &call)
+    };
+    // Blocks ended with 2, 4, 6, 8, and 10 is the last one sent; 5 was in the middle of a block.
+    assert_eq!(until(&mut world, 5).refused(), "NoOutboxHeadAt");
+    until(&mut world, 6).ok();
+}
+
+/// Places are few: what ended a block long ago is forgotten.
+#[test]
+fn a_head_that_an_old_block_ended_with_is_forgotten() {
+    let mut world = World::new();
+    for block in 1..=70 {
+        world.source.chain.block_number = block;
+        world.send(b"");
+    }
+    world.deliver(1, 1);
+    let GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, evidence, .. } = world.settlement(1, 1, 1)
+    else {
+        panic!();
+    };
+    let until = |world: &mut World, end: usize| {
+        let call = GatewayCall::Settle {
+            gateway,
+            lane,
+            settlements: settlements.clone(),
+            tail_outcomes: tail_outcomes.clone(),
+            tail_ids: world.ids(2, end),
+            evidence: evidence.clone(),
+        };
+        world.source.submit(relay(), &call)
+    };
+    assert_eq!(until(&mut world, 5).refused(), "NoOutboxHeadAt");
+    until(&mut world, 20).ok();
+}
+
 #[test]
 fn settlement_is_for_the_source_of_a_known_lane() {
     let mut world = delivered_one();

@@ -6,7 +6,7 @@ use crate::chain::{ChainPoint, Entry};
 use crate::claim::Claim;
 use crate::frame::{Frame, Role};
 use crate::hash::Hash32;
-use crate::ids::{Epoch, Index};
+use crate::ids::{Epoch, Index, UnixMillis};
 use crate::lane::Flow;
 use crate::machine::Machine;
 use crate::machine::config::PeerId;
@@ -29,6 +29,8 @@ pub(super) struct Asking {
 struct Progress {
     expected: Index,
     is_loading: bool,
+    /// From when on it is believed again that it stands further back than what it was sent would take it.
+    may_fall_back: UnixMillis,
 }
 
 /// A durable head that lacks signatures of the set in force.
@@ -47,7 +49,7 @@ impl Asking {
         attesters: &BTreeSet<PeerId>,
         unsigned: impl Iterator<Item = Unsigned<'a>>,
     ) {
-        let again = io.after(io.limits.retry_min.saturating_mul(8));
+        let again = ask_again(io);
         for head in unsigned.take(ASKED_AT_ONCE) {
             head.quorum.enter_epoch(epoch);
             for peer in attesters {
@@ -97,8 +99,7 @@ impl Asking {
         if last == end {
             // This request is the one for the head itself: a second one would take its place in the queue there.
             head.quorum.enter_epoch(epoch);
-            let again = io.after(io.limits.retry_min.saturating_mul(8));
-            head.quorum.asked(peer, io.now, again);
+            head.quorum.asked(peer, io.now, ask_again(io));
         }
         tail.extend_from_slice(&head.record.tail);
         let claim = Claim {
@@ -112,15 +113,33 @@ impl Asking {
         io.push(Effect::Send { peer, frame: Frame::AttestRequest { claim, index: last, epoch } });
     }
 
-    /// An attester says where it stands.
-    fn stands_at(&mut self, peer: PeerId, index: Index) {
-        self.attesters.insert(peer, Progress { expected: index, is_loading: false });
+    /// An attester says where it stands; true when it lacks something that it was sent and must be asked anew.
+    ///
+    /// Every request behind a missing one is declined with such a word: only the first counts, or each answer would be
+    /// a new round of requests. What that one does not mend is found when the attester is asked again.
+    fn stands_at(&mut self, io: &Io, peer: PeerId, index: Index) -> bool {
+        let progress = self.attesters.entry(peer).or_default();
+        if index >= progress.expected {
+            progress.expected = index;
+            return false;
+        }
+        if progress.may_fall_back > io.now {
+            return false;
+        }
+        let may_fall_back = ask_again(io);
+        *progress = Progress { expected: index, is_loading: false, may_fall_back };
+        true
     }
 
     /// The session with a peer ended.
     pub fn forget(&mut self, peer: PeerId) {
         self.attesters.remove(&peer);
     }
+}
+
+/// When an attester that does not answer is asked again.
+fn ask_again(io: &Io) -> UnixMillis {
+    io.after(io.limits.retry_min.saturating_mul(8))
 }
 
 impl Machine {
@@ -147,12 +166,12 @@ impl Machine {
     /// An attester says where it stands.
     pub(super) fn on_attester_at(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
         if let Some(out) = self.outbound.get_mut(&flow) {
-            out.asking.stands_at(peer, point.index);
-            out.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_asking(peer));
+            let falls_back = out.asking.stands_at(&self.io, peer, point.index);
+            out.queue.iter_mut().filter(|_| falls_back).for_each(|outgoing| outgoing.quorum.forget_asking(peer));
         }
         if let Some(inbound) = self.inbound.get_mut(&flow) {
-            inbound.asking.stands_at(peer, point.index);
-            inbound.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_asking(peer));
+            let falls_back = inbound.asking.stands_at(&self.io, peer, point.index);
+            inbound.queue.iter_mut().filter(|_| falls_back).for_each(|incoming| incoming.quorum.forget_asking(peer));
         }
         self.ask_attesters(flow);
         self.reattest(flow);

@@ -1,6 +1,6 @@
 //! Cutting the next delivery or settlement out of what is durable and attested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::attestation::Committee;
 use crate::chain::Entry;
@@ -16,25 +16,54 @@ use crate::message::Message;
 pub const ANCHOR_INTERVAL: u64 = 64;
 
 /// Whether [`next_call`] has something to give; it is asked often and costs little.
-pub(super) fn has_next(
-    inbound: &Inbound,
-    committee: Option<&Committee>,
-    unsettled: Option<&BTreeMap<Index, Message>>,
-) -> bool {
+pub(super) fn has_next(inbound: &Inbound, committee: Option<&Committee>, sent: Option<&Sent>) -> bool {
     let next = inbound.done.index.next();
     let is_known = match inbound.flow.direction {
         Direction::Outbox => true,
-        Direction::Inbox => unsettled.is_some_and(|unsettled| unsettled.contains_key(&next)),
+        Direction::Inbox => sent.is_some_and(|sent| sent.unsettled.contains_key(&next)),
     };
     let front = inbound.queue.iter().find(|incoming| incoming.tip.index >= next);
     is_known && committee.is_some_and(|committee| front.is_some_and(|incoming| incoming.is_ready(committee.epoch())))
+}
+
+/// What the source side of a lane knows of messages that are not settled yet.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// The messages, without payloads.
+    pub unsettled: BTreeMap<Index, Message>,
+    /// The last indices at which the outbox head was proved: where blocks ended, whose heads the gateway keeps a while.
+    pub proved: VecDeque<Index>,
+}
+
+/// How many proved indices are remembered.
+const PROVED_KEPT: usize = 32;
+
+impl Sent {
+    /// Notes where a proved head lies.
+    pub fn note_proved(&mut self, index: Index) {
+        self.proved.push_back(index);
+        if self.proved.len() > PROVED_KEPT {
+            self.proved.pop_front();
+        }
+    }
+
+    /// An index from `last` on whose outbox head the gateway keeps, as far as we know: a multiple of the anchor interval
+    /// where we have it, else the newest proved one, else the newest one.
+    fn kept_head_from(&self, last: Index) -> Index {
+        let newest = self.unsettled.last_key_value().map_or(last, |(index, _)| *index).max(last);
+        let anchor = Index(last.0.div_ceil(ANCHOR_INTERVAL).saturating_mul(ANCHOR_INTERVAL));
+        if anchor <= newest {
+            return anchor;
+        }
+        self.proved.iter().rev().find(|index| **index >= last && **index <= newest).copied().unwrap_or(newest)
+    }
 }
 
 /// The next call for a flow and the index of its last entry, or `None` when nothing can be carried now.
 pub(super) fn next_call(
     inbound: &Inbound,
     committee: Option<&Committee>,
-    unsettled: Option<&BTreeMap<Index, Message>>,
+    sent: Option<&Sent>,
     limits: &Limits,
 ) -> Option<(GatewayCall, Index)> {
     let epoch = committee?.epoch();
@@ -64,7 +93,7 @@ pub(super) fn next_call(
     let last = entries.last()?.index();
     let call = match inbound.flow.direction {
         Direction::Outbox => deliver(inbound, entries, tail, evidence),
-        Direction::Inbox => settle(inbound, &entries, tail, evidence, unsettled?)?,
+        Direction::Inbox => settle(inbound, &entries, tail, evidence, sent?)?,
     };
     Some((call, last))
 }
@@ -88,18 +117,18 @@ fn settle(
     entries: &[Entry],
     tail_outcomes: Vec<Hash32>,
     evidence: Evidence,
-    unsettled: &BTreeMap<Index, Message>,
+    sent: &Sent,
 ) -> Option<GatewayCall> {
     let mut settlements = Vec::with_capacity(entries.len());
     for entry in entries {
         if let Entry::Outcome(outcome) = entry {
-            settlements.push((unsettled.get(&outcome.index)?.clone(), *outcome));
+            settlements.push((sent.unsettled.get(&outcome.index)?.clone(), *outcome));
         }
     }
     let last = entries.last()?.index();
-    let anchor = Index(last.0.div_ceil(ANCHOR_INTERVAL).saturating_mul(ANCHOR_INTERVAL));
+    let end = sent.kept_head_from(last);
     let lane = inbound.flow.lane;
-    let tail_ids = unsettled.range(last.next()..).take_while(|(index, _)| **index <= anchor);
+    let tail_ids = sent.unsettled.range(last.next()..).take_while(|(index, _)| **index <= end);
     Some(GatewayCall::Settle {
         gateway: inbound.lane.target(inbound.flow.direction).gateway,
         lane,

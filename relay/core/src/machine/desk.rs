@@ -9,6 +9,7 @@ use crate::frame::{DeclineReason, Declined, Frame};
 use crate::ids::{Epoch, Index, UnixMillis};
 use crate::lane::{Flow, LaneIdentity};
 use crate::light_client::ProofStrength;
+use crate::machine::client::Client;
 use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, Report};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal};
@@ -18,7 +19,7 @@ use crate::record::Record;
 use crate::recovery::RecoveredFlow;
 use crate::verify::VerifiedExtension;
 
-/// Requests of one flow that may wait; more are declined as busy.
+/// Requests of one flow and peer that may wait; more are declined as busy.
 const MAX_WAITING_REQUESTS: usize = 256;
 
 #[derive(Debug)]
@@ -61,8 +62,18 @@ impl Desk {
         }
     }
 
-    pub fn next_due(&self) -> Option<UnixMillis> {
-        (self.work.is_none() && !self.waiting.is_empty()).then_some(self.next_try)
+    /// Whether something can be done about a request now. One whose header our own node has not brought yet waits for
+    /// it, and holds up nobody else's.
+    fn is_actionable(&self, client: &Client, request: &Request) -> bool {
+        client.is_frozen
+            || request.index <= self.durable.index
+            || request.claim.first > self.durable.index.next()
+            || request.claim.height <= client.height
+    }
+
+    fn take_actionable(&mut self, client: &Client) -> Option<Request> {
+        let at = self.waiting.iter().position(|request| self.is_actionable(client, request))?;
+        self.waiting.remove(at)
     }
 
     pub fn forget_session(&mut self, peer: PeerId) {
@@ -80,6 +91,13 @@ impl Desk {
 }
 
 impl Machine {
+    /// When time alone lets a desk go on.
+    pub(super) fn desk_due(&self, desk: &Desk) -> Option<UnixMillis> {
+        let client = self.clients.get(&desk.lane.origin(desk.flow.direction).domain)?;
+        let is_due = desk.work.is_none() && desk.waiting.iter().any(|request| desk.is_actionable(client, request));
+        is_due.then_some(desk.next_try)
+    }
+
     pub(super) fn on_attest_request(&mut self, peer: PeerId, claim: Claim, index: Index, epoch: Epoch) {
         let flow = claim.flow;
         let request = Request { peer, claim, index, epoch };
@@ -87,7 +105,7 @@ impl Machine {
             let declined = Declined { flow, index, reason: DeclineReason::UnknownLane };
             return self.io.push(Effect::Send { peer, frame: Frame::Declined(declined) });
         };
-        if desk.waiting.len() >= MAX_WAITING_REQUESTS {
+        if desk.waiting.iter().filter(|other| other.peer == peer).count() >= MAX_WAITING_REQUESTS {
             return desk.decline(&mut self.io, &request, DeclineReason::Busy);
         }
         // The same question once more replaces the one that waits.
@@ -100,7 +118,7 @@ impl Machine {
         let Some(desk) = self.desks.get_mut(&flow) else { return };
         let Some(client) = self.clients.get(&desk.lane.origin(flow.direction).domain) else { return };
         while desk.work.is_none() && desk.next_try <= self.io.now {
-            let Some(mut request) = desk.waiting.pop_front() else { return };
+            let Some(mut request) = desk.take_actionable(client) else { return };
             if client.is_frozen {
                 desk.decline(&mut self.io, &request, DeclineReason::Unconfirmed);
                 continue;
@@ -117,14 +135,8 @@ impl Machine {
                 continue;
             }
             let Some(header) = client.headers.get(&request.claim.height).cloned() else {
-                if client.height >= request.claim.height {
-                    desk.decline(&mut self.io, &request, DeclineReason::UnknownHeader);
-                    continue;
-                }
-                // Our own node brings the header; requests stay in order until then.
-                desk.waiting.push_front(request);
-                desk.next_try = self.io.after(client.setup.poll_interval);
-                return;
+                desk.decline(&mut self.io, &request, DeclineReason::UnknownHeader);
+                continue;
             };
             request.claim.entries.retain(|entry| entry.index() > durable);
             request.claim.first = durable.next();

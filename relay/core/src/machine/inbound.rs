@@ -9,6 +9,7 @@ use crate::gateway_call::Evidence;
 use crate::ids::{Epoch, Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
 use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
+use crate::machine::carry::Sent;
 use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, JobEnd, JobId, ReceiptId, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched};
@@ -16,7 +17,6 @@ use crate::machine::io::{After, Io, earliest};
 use crate::machine::quorum::Quorum;
 use crate::machine::session::notice;
 use crate::machine::{Machine, extension_record};
-use crate::message::Message;
 use crate::record::{ExtensionRecord, IntentEnd, Misbehaviour, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::{VerifiedEvidence, VerifiedExtension};
@@ -145,7 +145,7 @@ impl Machine {
         let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
         let can_carry = inbound.job.is_none()
             && !inbound.is_in_dispute
-            && crate::machine::carry::has_next(inbound, committee, self.unsettled(inbound.flow));
+            && crate::machine::carry::has_next(inbound, committee, self.sent(inbound.flow));
         let read = (!inbound.is_reading).then_some(inbound.next_read);
         let ask = committee.and_then(|committee| {
             let stale = |incoming: &&Incoming| incoming.is_durable && !incoming.is_ready(committee.epoch());
@@ -156,9 +156,9 @@ impl Machine {
     }
 
     /// The messages of a flow's lane that are not settled, where they were sent from here.
-    fn unsettled(&self, flow: Flow) -> Option<&BTreeMap<Index, Message>> {
+    fn sent(&self, flow: Flow) -> Option<&Sent> {
         let outbox = Flow { lane: flow.lane, direction: Direction::Outbox };
-        self.outbound.get(&outbox).map(|out| &out.unsettled)
+        self.outbound.get(&outbox).map(|out| &out.sent)
     }
 
     pub(super) fn on_extension(&mut self, peer: PeerId, receipt: ReceiptId, claim: Claim, evidence: Vec<Evidence>) {
@@ -193,10 +193,9 @@ impl Machine {
             } else if let Some(header) = client.headers.get(&front.claim.height) {
                 let Some(committee) = committee else { return };
                 Decision::Verify(header.clone(), committee.clone())
-            } else if client.height >= front.claim.height {
-                Decision::Decline(DeclineReason::UnknownHeader)
             } else {
-                return;
+                // An honest peer knows where our client stands, durably, and sends nothing that lies beyond.
+                Decision::Decline(DeclineReason::UnknownHeader)
             };
             let Some(Parked { receipt, claim, evidence }) = inbound.parked.pop_front() else { return };
             match decision {
@@ -370,7 +369,7 @@ impl Machine {
         if flow != outbox
             && let Some(out) = self.outbound.get_mut(&outbox)
         {
-            out.unsettled.retain(|index, _| *index > point.index);
+            out.sent.unsettled.retain(|index, _| *index > point.index);
         }
         self.io.report(Report::Done { flow, point, millis });
         self.carry(flow);
@@ -383,9 +382,8 @@ impl Machine {
             return;
         }
         let committee = self.committees.get(&inbound.lane.target_verifier(flow.direction));
-        let unsettled = self.unsettled(flow);
-        let Some((call, last)) = crate::machine::carry::next_call(inbound, committee, unsettled, &self.io.limits)
-        else {
+        let sent = self.sent(flow);
+        let Some((call, last)) = crate::machine::carry::next_call(inbound, committee, sent, &self.io.limits) else {
             return;
         };
         let domain = inbound.lane.target(flow.direction).domain;

@@ -9,13 +9,13 @@ use crate::gateway_call::{Evidence, GatewayCall};
 use crate::ids::{Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
 use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
+use crate::machine::carry::Sent;
 use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched, Observation};
 use crate::machine::io::{After, Io, distance, earliest};
 use crate::machine::quorum::Quorum;
 use crate::machine::{Machine, extension_record};
-use crate::message::Message;
 use crate::record::{ExtensionRecord, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::VerifiedExtension;
@@ -31,8 +31,8 @@ pub(super) struct Outbound {
     /// What the peer holds durably.
     pub accepted: ChainPoint,
     pub queue: VecDeque<Outgoing>,
-    /// Messages whose outcome is not settled yet, without payloads; only for an outbox.
-    pub unsettled: BTreeMap<Index, Message>,
+    /// Messages whose outcome is not settled yet; only for an outbox.
+    pub sent: Sent,
     is_observing: bool,
     next_observe: UnixMillis,
     tries: u32,
@@ -83,7 +83,10 @@ impl Outbound {
             durable: recovered.tip,
             accepted: recovered.peer_accepted,
             queue: queue.collect(),
-            unsettled: recovered.unsettled.into_iter().map(|message| (message.index, message)).collect(),
+            sent: Sent {
+                unsettled: recovered.unsettled.into_iter().map(|message| (message.index, message)).collect(),
+                proved: VecDeque::new(),
+            },
             is_observing: false,
             next_observe: UnixMillis(0),
             tries: 0,
@@ -306,18 +309,23 @@ impl Machine {
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         out.durable = tip;
         let mut messages = Vec::new();
+        let mut is_proved_end = false;
         if let Some(outgoing) = out.outgoing(tip.index) {
             outgoing.is_durable = true;
             let count = outgoing.record.entries.len();
             if flow.direction == Direction::Outbox {
                 messages = outgoing.record.entries.iter().map(Entry::without_payload).collect();
+                is_proved_end = outgoing.record.tail.is_empty();
             }
             self.io.report(Report::Journalled { flow, tip, count });
         }
-        out.unsettled.extend(messages.into_iter().filter_map(|entry| match entry {
+        out.sent.unsettled.extend(messages.into_iter().filter_map(|entry| match entry {
             Entry::Message(message) => Some((message.index, message)),
             Entry::Outcome(_) => None,
         }));
+        if is_proved_end {
+            out.sent.note_proved(tip.index);
+        }
         self.ask_attesters(flow);
     }
 
@@ -420,19 +428,14 @@ impl Machine {
         for outgoing in out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from) {
             outgoing.is_sent = false;
         }
-        match declined.reason {
-            DeclineReason::Evidence => {
-                let stale = out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from);
-                for outgoing in stale {
-                    outgoing.evidence = None;
-                    outgoing.quorum = Quorum::default();
-                }
-                self.ask_attesters(declined.flow);
+        out.send_tries = out.send_tries.saturating_add(1);
+        out.next_send = self.io.backoff(out.send_tries);
+        if declined.reason == DeclineReason::Evidence {
+            for outgoing in out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from) {
+                outgoing.evidence = None;
+                outgoing.quorum = Quorum::default();
             }
-            _ => {
-                out.send_tries = out.send_tries.saturating_add(1);
-                out.next_send = self.io.backoff(out.send_tries);
-            }
+            self.ask_attesters(declined.flow);
         }
     }
 }

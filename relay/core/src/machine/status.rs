@@ -165,7 +165,7 @@ impl Machine {
             votes: 0,
             oldest: None,
             waits_for: WaitReason::Idle,
-            next_step: desk.next_due(),
+            next_step: self.desk_due(desk),
         });
         Status {
             role: self.role,

@@ -2,6 +2,7 @@
 
 use crate::gateway_call::GatewayCall;
 use crate::ids::{Domain, UnixMillis};
+use crate::lane::{Direction, Flow};
 use crate::machine::Machine;
 use crate::machine::effect::{Effect, JobEnd, JobId, Report};
 use crate::machine::input::{Prepared, TransactionFate};
@@ -20,6 +21,8 @@ pub(super) struct Job {
     stage: Stage,
     pub intent: Option<IntentRecord>,
     drops: u32,
+    /// The call can't be made any more; something harmless takes the place of the dropped transaction.
+    is_filler: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,8 @@ impl Machine {
         let (domain, purpose) = (intent.domain, intent.purpose);
         let stage = Stage::Broadcasting;
         self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent.clone()) });
-        self.jobs.insert(id, Job { domain, purpose, call: None, stage, intent: Some(intent), drops: 0 });
+        let job = Job { domain, purpose, call: None, stage, intent: Some(intent), drops: 0, is_filler: false };
+        self.jobs.insert(id, job);
         id
     }
 
@@ -68,7 +72,8 @@ impl Machine {
             return None;
         }
         let id = self.next_job();
-        let job = Job { domain, purpose, call: Some(Box::new(call)), stage: Stage::Queued, intent: None, drops: 0 };
+        let (call, stage) = (Some(Box::new(call)), Stage::Queued);
+        let job = Job { domain, purpose, call, stage, intent: None, drops: 0, is_filler: false };
         self.jobs.insert(id, job);
         self.prepare_next(domain);
         Some(id)
@@ -119,8 +124,13 @@ impl Machine {
                 records.push(Record::Intent(intent));
                 self.io.append(records, After::Intent { job: id });
             }
-            // The dropped transaction stays the one to follow until it can be replaced.
-            _ if job.intent.is_some() => job.stage = Stage::Following(self.io.backoff(job.drops)),
+            // The dropped transaction stays the one to follow until it can be replaced, now by something else: what
+            // it was made for is out of date, and later transactions of the account may wait for its place.
+            Prepared::TooLarge | Prepared::Reverts if job.intent.is_some() => {
+                job.stage = Stage::Following(self.io.backoff(job.drops));
+                self.fill_place(id);
+            }
+            Prepared::Failed if job.intent.is_some() => job.stage = Stage::Following(self.io.backoff(job.drops)),
             Prepared::TooLarge => self.end_job(id, JobEnd::TooLarge),
             Prepared::Reverts => self.end_job(id, JobEnd::WouldRevert),
             Prepared::Failed => self.end_job(id, JobEnd::Failed),
@@ -170,18 +180,38 @@ impl Machine {
                 if job.drops <= REBROADCASTS {
                     job.stage = Stage::Broadcasting;
                     self.io.push(Effect::Broadcast { job: id, intent: Box::new(intent) });
-                } else if job.call.is_some() {
-                    job.stage = Stage::Queued;
-                    let domain = job.domain;
-                    self.prepare_next(domain);
+                } else if job.call.is_some() || self.fill_place(id) {
+                    self.queue_job(id);
                 } else {
-                    // A leftover of an earlier run that the chain forgot: the flow makes a new one, which takes the
-                    // same nonce where the chain has nonces.
+                    // A leftover of an earlier run that the chain forgot, and nothing to put in its place.
                     self.close_job(id, IntentEnd::Dead);
                 }
             }
             TransactionFate::Ended(end) => self.close_job(id, end),
         }
+    }
+
+    fn queue_job(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.stage = Stage::Queued;
+        let domain = job.domain;
+        self.prepare_next(domain);
+    }
+
+    /// Gives a job whose own call is unknown or out of date a harmless one, so that a dropped transaction's place does
+    /// not stay empty: where accounts count their transactions, those behind it would wait for ever.
+    fn fill_place(&mut self, id: JobId) -> bool {
+        let Some(domain) = self.jobs.get(&id).map(|job| job.domain) else { return false };
+        let filler = self.lanes.values().find_map(|lane| {
+            let mut directions = [Direction::Outbox, Direction::Inbox].into_iter();
+            let direction = directions.find(|direction| lane.identity.origin(*direction).domain == domain)?;
+            let gateway = lane.identity.origin(direction).gateway;
+            Some(GatewayCall::Checkpoint { gateway, flow: Flow { lane: lane.id, direction } })
+        });
+        let (Some(job), Some(filler)) = (self.jobs.get_mut(&id), filler) else { return false };
+        job.call = Some(Box::new(filler));
+        job.is_filler = true;
+        true
     }
 
     fn close_job(&mut self, id: JobId, end: IntentEnd) {
@@ -202,6 +232,7 @@ impl Machine {
 
     fn end_job(&mut self, id: JobId, end: JobEnd) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        let end = if job.is_filler { JobEnd::WouldRevert } else { end };
         match job.purpose {
             Purpose::Carry { flow, .. } => {
                 if self.inbound.get(&flow).is_some_and(|inbound| inbound.job == Some(id)) {
