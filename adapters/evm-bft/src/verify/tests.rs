@@ -4,6 +4,7 @@ mod ancestry;
 pub(crate) mod contract;
 mod encoding;
 mod equivocation;
+mod forgery;
 mod head;
 pub(crate) mod kit;
 mod readme;
