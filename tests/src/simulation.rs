@@ -9,6 +9,7 @@ pub mod checks;
 pub mod dice;
 pub mod disk;
 pub mod effects;
+pub mod falsehood;
 pub mod model_chain;
 pub mod model_client;
 pub mod model_gateway;
@@ -22,6 +23,9 @@ use crate::simulation::world::{EPOCH_MILLIS, World};
 
 /// Milliseconds after the last breakage within which everything must be at rest.
 pub const REST_MILLIS: u64 = 240_000;
+
+/// Events in one virtual second beyond which parties talk each other into a loop.
+const MOST_STEPS_A_SECOND: u64 = 20_000;
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +69,13 @@ pub fn run_without_faults(seed: u64) -> Result<Run, Failure> {
 fn finish(seed: u64, mut world: World) -> Result<Run, Failure> {
     world.begin();
     let calm = EPOCH_MILLIS + weather::CALM_MILLIS;
+    let (mut moment, mut steps) = (world.now, 0_u64);
     while world.violation.is_none() && world.step() {
+        steps = if world.now.0 < moment.0 + 1000 { steps + 1 } else { 0 };
+        moment = if steps == 0 { world.now } else { moment };
+        if steps > MOST_STEPS_A_SECOND {
+            world.violated(format!("more than {MOST_STEPS_A_SECOND} events within a second"));
+        }
         if world.now.0 <= calm {
             continue;
         }

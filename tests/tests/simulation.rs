@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cityrelay_tests::simulation::world::{EPOCH_MILLIS, World};
 use cityrelay_tests::simulation::{run, run_without_faults};
 
 /// Seeds of an ordinary test run: about two minutes on one core.
@@ -46,4 +47,21 @@ fn without_faults_everything_is_done_soon() {
 #[test]
 fn a_seed_replays_exactly() {
     assert_eq!(run(7), run(7));
+}
+
+/// The gateway keeps an outbox head at every 64th message: under steady traffic settlement goes from one to the next.
+#[test]
+fn steady_traffic_is_settled_within_the_distance_of_two_anchors() {
+    let mut world = World::without_faults(3);
+    world.plan.steady = 250;
+    world.begin();
+    let (mut most, mut sent) = (0, 0);
+    while world.violation.is_none() && world.now.0 < EPOCH_MILLIS + 45_000 && world.step() {
+        let lane = &world.chains[0].gateway.sources[&world.lanes[0].id()];
+        sent = lane.messages.len();
+        most = most.max(sent - lane.settled.len());
+    }
+    assert_eq!(world.violation, None);
+    assert!(sent > 150, "{sent} messages are enough to pass two anchors");
+    assert!(most < 64 + 40, "{most} messages waited for their settlement");
 }

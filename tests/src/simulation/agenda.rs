@@ -25,7 +25,7 @@ impl<T> Agenda<T> {
     }
 
     /// The next event and its moment.
-    pub fn next(&mut self) -> Option<(UnixMillis, T)> {
+    pub fn pop(&mut self) -> Option<(UnixMillis, T)> {
         self.events.pop_first().map(|((at, _), event)| (at, event))
     }
 }

@@ -152,14 +152,17 @@ impl World {
             }
             Report::Lie { refusal, .. } => {
                 self.count("lies seen");
-                (!self.plan.has(Fault::NodeLies)).then(|| format!("{id:?} refuses headers without reason: {refusal}"))
+                (!self.plan.has(Fault::NodeLies) && !self.plan.has(Fault::FalseFrames))
+                    .then(|| format!("{id:?} refuses headers without reason: {refusal}"))
             }
             Report::ClaimRefused { flow, peer, refusal: ClaimRefusal::Claim(refusal) } => {
-                Some(format!("{id:?} refuses a claim of {peer:?} about {flow:?}: {refusal}"))
+                self.count("claims refused");
+                let has_reason = peer.is_some() && self.plan.has(Fault::FalseFrames);
+                (!has_reason).then(|| format!("{id:?} refuses a claim of {peer:?} about {flow:?}: {refusal}"))
             }
             Report::ClaimRefused { refusal: ClaimRefusal::Evidence(refusal), .. } => {
                 self.count("evidence refused");
-                let has_reason = self.plan.rotation.is_some();
+                let has_reason = self.plan.rotation.is_some() || self.plan.has(Fault::FalseFrames);
                 (!has_reason).then(|| format!("{id:?} refuses attestations without reason: {refusal}"))
             }
             Report::JournalTrouble { is_retryable } => {

@@ -120,6 +120,7 @@ impl World {
                 let is_mute = self.process(id).behaviour == Behaviour::Silent
                     && matches!(frame, Frame::Attestation { .. } | Frame::Accepted { .. } | Frame::Declined(_));
                 if !is_mute {
+                    let frame = self.perhaps_falsified(id, frame);
                     self.send(id, peer, frame);
                 }
             }

@@ -244,9 +244,9 @@ impl ModelChain {
             ChainKind::Storage => {
                 let next = self.nonces.get(&account).copied().unwrap_or(0);
                 let nonce_of = |hash: &Hash32| self.transactions.get(hash).and_then(|known| known.nonce);
-                let after_open = open.iter().filter_map(nonce_of).max().map_or(0, |last| last + 1);
-                let replaced = replaces.as_ref().and_then(nonce_of);
-                (Some(replaced.unwrap_or(next.max(after_open))), None)
+                let taken: Vec<u64> = open.iter().filter_map(nonce_of).collect();
+                let free = (next..).find(|nonce| !taken.contains(nonce));
+                (replaces.as_ref().and_then(nonce_of).or(free), None)
             }
             ChainKind::Checkpoint => (None, Some(tip + LIFETIME_BLOCKS)),
         };

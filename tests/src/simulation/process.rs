@@ -37,6 +37,8 @@ pub struct ProcessWeather {
     pub node_failure: u64,
     /// Its nodes serve false headers, in thousandths.
     pub node_lies: u64,
+    /// What it says is false, in thousandths.
+    pub false_frames: u64,
     /// Longest time of an answer, in milliseconds; 0 for fast nodes.
     pub slow_node: u64,
     /// Blocks by which its nodes are behind, per chain.

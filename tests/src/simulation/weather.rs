@@ -43,9 +43,11 @@ pub enum Fault {
     NodeDown,
     /// A process' nodes serve false headers.
     NodeLies,
+    /// A relay says false things to everybody.
+    FalseFrames,
 }
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault::CutLine,
     Fault::ReplaceSession,
     Fault::Crash,
@@ -57,6 +59,7 @@ const FAULTS: [Fault; 11] = [
     Fault::NodeLag,
     Fault::NodeDown,
     Fault::NodeLies,
+    Fault::FalseFrames,
 ];
 
 /// What a run has in store.
@@ -80,6 +83,8 @@ pub struct Plan {
     pub failing_receivers: u64,
     /// Sizes of batches are small, so that their edges are met.
     pub has_small_batches: bool,
+    /// One message on the first lane at every such interval of milliseconds, and nothing else; 0 for bursts.
+    pub steady: u64,
     /// Entries that an attester is sent at once to catch up; 0 for the protocol's own limit.
     pub claim_limit: usize,
 }
@@ -221,6 +226,7 @@ impl World {
                 weather.slow_node = dice.between(0, 3000);
             }),
             Fault::NodeLies => self.change_process(|weather, dice| weather.node_lies = dice.between(100, 900)),
+            Fault::FalseFrames => self.change_process(|weather, dice| weather.false_frames = dice.between(50, 900)),
             Fault::Mempool => self.change_chain(|weather, dice| {
                 weather.lose = *dice.pick(&[0, 0, 300, 900]);
                 weather.evict = *dice.pick(&[0, 0, 200, 800]);
@@ -265,6 +271,7 @@ impl World {
                 self.process(id).weather.slow_node = whole.slow_node;
             }
             Fault::NodeLies => self.process(id).weather.node_lies = whole.node_lies,
+            Fault::FalseFrames => self.process(id).weather.false_frames = whole.false_frames,
             Fault::Mempool | Fault::ShortSeals | Fault::SmallGas => {
                 self.chains[usize::try_from(which).unwrap()].weather = ChainWeather::default();
             }
@@ -290,9 +297,10 @@ impl World {
         if self.now.0 > crate::simulation::world::EPOCH_MILLIS + TRAFFIC_MILLIS {
             return;
         }
+        let steady = self.plan.steady;
         let number = usize::try_from(self.dice.between(0, self.lanes.len() as u64 - 1)).unwrap();
-        let lane = self.lanes[number].clone();
-        let most = *self.dice.pick(&[1, 3, 12, 12, 90]);
+        let lane = self.lanes[if steady > 0 { 0 } else { number }].clone();
+        let most = if steady > 0 { 1 } else { *self.dice.pick(&[1, 3, 12, 12, 90]) };
         let count = self.dice.between(1, most);
         let chain = self.chains.iter().position(|chain| chain.domain == lane.source_domain).unwrap();
         for _ in 0..count {
@@ -313,7 +321,8 @@ impl World {
             };
             self.submit_as_application(chain, call);
         }
-        self.plan_within(100, 5000, Event::Traffic);
+        let (least, most) = if steady > 0 { (steady, steady) } else { (100, 5000) };
+        self.plan_within(least, most, Event::Traffic);
     }
 
     /// Asks a chain for the next attester set until it has it; starts the attester that joins.

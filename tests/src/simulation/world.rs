@@ -345,7 +345,7 @@ impl World {
 
     /// Does the next thing; false when there is none.
     pub fn step(&mut self) -> bool {
-        let Some((at, event)) = self.agenda.next() else { return false };
+        let Some((at, event)) = self.agenda.pop() else { return false };
         self.now = self.now.max(at);
         self.digest = self.digest.rotate_left(5) ^ self.now.0 ^ event.code();
         match event {
