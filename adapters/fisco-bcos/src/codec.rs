@@ -10,3 +10,4 @@ pub mod receipt;
 pub mod suite;
 pub mod tars;
 pub mod transaction;
+pub mod web3;

@@ -154,6 +154,16 @@ impl Transaction {
         Ok(Self { data, data_hash: hash.0.to_vec(), signature, ..Self::default() })
     }
 
+    /// The leaf of the block's transaction tree: the hash of the signed part, or what an Ethereum-signed transaction claims
+    /// for it; `None` when that is not 32 bytes.
+    #[must_use]
+    pub fn leaf(&self, suite: CryptoSuite) -> Option<Hash32> {
+        match self.kind {
+            0 => Some(self.data.hash(suite)),
+            _ => self.extra_hash.as_slice().try_into().ok().map(Hash32),
+        }
+    }
+
     /// The tars bytes as the official SDK writes them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -23,8 +23,11 @@ const MAX_FILTERED_BLOCKS: u64 = 20_000;
 /// Blocks that one search walks through by receipts.
 const MAX_READ_BLOCKS: u64 = 256;
 
-/// Remembered events; the oldest blocks are forgotten beyond.
-const MAX_EVENTS: usize = 65_536;
+/// Bytes of remembered events, roughly; the oldest blocks are forgotten beyond.
+const MAX_REMEMBERED_BYTES: usize = 64 << 20;
+
+/// What an event takes besides its data.
+const EVENT_BYTES: usize = 512;
 
 /// Error code for a method that the node does not have.
 const NO_SUCH_METHOD: i64 = -32601;
@@ -34,6 +37,7 @@ const NO_SUCH_METHOD: i64 = -32601;
 pub(super) struct SeenEvent {
     pub transaction: Hash32,
     pub event: GatewayEvent,
+    bytes: usize,
 }
 
 /// How blocks are read.
@@ -51,6 +55,7 @@ pub(super) struct EventIndex {
     /// First and last block that was read.
     span: Option<(u64, u64)>,
     events: BTreeMap<u64, Vec<SeenEvent>>,
+    remembered_bytes: usize,
 }
 
 impl EventIndex {
@@ -142,14 +147,17 @@ impl EventIndex {
         if address.eq_ignore_ascii_case(&hex::encode(gateway))
             && let Ok(event) = decode(&log.topics, &log.data)
         {
-            self.events.entry(height).or_default().push(SeenEvent { transaction, event });
+            let bytes = EVENT_BYTES + log.data.len();
+            self.remembered_bytes += bytes;
+            self.events.entry(height).or_default().push(SeenEvent { transaction, event, bytes });
         }
     }
 
     /// Keeps memory bounded: forgets the oldest blocks, and that they were read.
     fn forget(&mut self) {
-        while self.events.values().map(Vec::len).sum::<usize>() > MAX_EVENTS {
-            let Some((height, _)) = self.events.pop_first() else { break };
+        while self.remembered_bytes > MAX_REMEMBERED_BYTES {
+            let Some((height, seen)) = self.events.pop_first() else { break };
+            self.remembered_bytes -= seen.iter().map(|event| event.bytes).sum::<usize>();
             self.span = self.span.map(|(low, high)| (low.max(height + 1), high));
         }
     }

@@ -222,7 +222,8 @@ impl Source for FiscoSource {
 
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
         let max = u64::from(max_headers).clamp(1, u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX));
-        let mut last = Ok(None);
+        let mut is_current = false;
+        let mut last = Pool::nobody();
         for endpoint in self.pool.ranked() {
             match self.update_from(&endpoint, after.0, max).await {
                 Ok(Some(update)) => {
@@ -230,11 +231,11 @@ impl Source for FiscoSource {
                     return Ok(Some(ServedUpdate { update, endpoint: endpoint.name.clone() }));
                 }
                 // Another node may be further on.
-                Ok(None) => last = Ok(None),
-                Err(error) => last = last.and(Err(error)),
+                Ok(None) => is_current = true,
+                Err(error) => last = error,
             }
         }
-        if self.pool.ranked().is_empty() { Err(Pool::nobody()) } else { last }
+        if is_current { Ok(None) } else { Err(last) }
     }
 
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {

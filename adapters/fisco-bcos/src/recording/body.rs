@@ -10,6 +10,7 @@ use crate::codec::json::{
 use crate::codec::json_transaction::{ShownTransaction, transaction_from_json};
 use crate::codec::merkle;
 use crate::codec::transaction::Transaction;
+use crate::codec::web3::Web3Transaction;
 use crate::verify::client::{FiscoClient, roots_of};
 use crate::verify::merkle_path::{Place, Tree, verify_path};
 use crate::verify::sealer_set::SealerSet;
@@ -97,12 +98,18 @@ impl Checks<'_> {
                 self.count += 1;
             }
         }
+        if let Some(raw) = entry.get("raw").and_then(Value::as_str) {
+            let bytes = unhex(raw, "raw").map_err(json)?;
+            let read = Web3Transaction::read(&bytes)
+                .map_err(|_| Refusal::new("web3-form", "a raw Ethereum-signed transaction", bytes.as_slice()))?;
+            self.equal("web3-leaf", leaf, read.leaf)?;
+        }
         if let Some(sent) = entry.get("sent").and_then(Value::as_str) {
             let bytes = unhex(sent, "sent").map_err(json)?;
             let sent = Transaction::decode(&bytes)
                 .map_err(|_| Refusal::new("sent-form", "a tars transaction", bytes.as_slice()))?;
-            self.equal("sent-hash", leaf, sent.data.hash(suite))?;
-            if suite.transaction_signer(&leaf, &sent.signature).is_none() {
+            self.equal("sent-hash", leaf, sent.leaf(suite).unwrap_or_default())?;
+            if sent.kind == 0 && suite.transaction_signer(&leaf, &sent.signature).is_none() {
                 return Err(Refusal::new("sent-signature", "a signature of the suite", sent.signature.as_slice()));
             }
             self.count += 1;

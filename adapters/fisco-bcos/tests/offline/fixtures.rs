@@ -1,7 +1,7 @@
 //! Real headers, receipts, transactions and proofs from public fixtures, and edits of them that must be refused.
 
 use crate::vectors::{client, unhex, vectors};
-use cityrelay_core::hash::Hash32;
+use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::{Height, UnixMillis};
 use cityrelay_core::light_client::{LightClient, Refusal, Verdict};
 use cityrelay_fisco_bcos::codec::header::SealedHeader;
@@ -12,6 +12,7 @@ use cityrelay_fisco_bcos::codec::json_transaction::{ShownTransaction, transactio
 use cityrelay_fisco_bcos::codec::merkle;
 use cityrelay_fisco_bcos::codec::suite::{CryptoSuite, PublicKey};
 use cityrelay_fisco_bcos::codec::transaction::Transaction;
+use cityrelay_fisco_bcos::codec::web3::{Web3Error, Web3Transaction};
 use cityrelay_fisco_bcos::verify::merkle_path::{Place, Tree, verify_path};
 use cityrelay_fisco_bcos::verify::sealer_set::SealerSet;
 use cityrelay_fisco_bcos::verify::state::TrustedState;
@@ -260,4 +261,42 @@ fn field_boundary_collisions_really_collide() {
         assert_eq!(data.hash(CryptoSuite::Standard), hash(&case["hash"]));
         assert!(data.to.is_empty(), "a call re-read as a deployment");
     }
+}
+
+#[test]
+fn raw_ethereum_signed_transactions_give_leaf_payload_signature_and_sender() {
+    let fixture = vectors("fixtures/web3_raw_transactions.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 14);
+    for case in cases {
+        let raw = unhex(&case["rawTransaction"]);
+        let expected = &case["expected"];
+        let read = Web3Transaction::read(&raw).unwrap();
+        assert_eq!(read.leaf, hash(&expected["extraTransactionHash"]));
+        assert_eq!(read.signing_payload, unhex(&expected["extraTransactionBytesForSigning"]));
+        assert_eq!(keccak256(&read.signing_payload), hash(&expected["dataHash_signingHash"]));
+        assert_eq!(read.signature, unhex(&expected["tarsSignature_r_s_v"]));
+        assert_eq!(format!("0x{}", hex::encode(read.sender)), expected["sender"].as_str().unwrap());
+        for length in 0..raw.len() {
+            assert!(Web3Transaction::read(&raw[..length]).is_err(), "{length}");
+        }
+        assert_eq!(Web3Transaction::read(&[&raw[..], &[0]].concat()), Err(Web3Error::Rlp));
+    }
+    assert_eq!(Web3Transaction::read(&[4, 0xc0]), Err(Web3Error::Type { got: 4 }));
+    assert_eq!(Web3Transaction::read(&[2, 0xc0]), Err(Web3Error::Items { expected: 12, got: 0 }));
+}
+
+#[test]
+fn the_leaf_of_a_submitted_transaction_follows_its_kind() {
+    let (suite, bytes, expected) = {
+        let fixture = vectors("fixtures/signed_tars_transactions.json");
+        let case = fixture["cases"][0].clone();
+        let (suite, bytes, expected) = signed(&case);
+        (suite, bytes, expected.clone())
+    };
+    let native = Transaction::decode(&bytes).unwrap();
+    assert_eq!(native.leaf(suite), Some(hash(&expected["dataHash"])));
+    let web3 = Transaction { kind: 1, extra_hash: vec![7; 32], ..native.clone() };
+    assert_eq!(Transaction::decode(&web3.encode()).unwrap().leaf(suite), Some(Hash32([7; 32])));
+    assert_eq!(Transaction { kind: 1, extra_hash: vec![7; 31], ..native }.leaf(suite), None);
 }

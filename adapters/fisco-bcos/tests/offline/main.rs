@@ -7,6 +7,8 @@ mod checkpoints;
 mod fixtures;
 mod headers;
 mod live;
+mod names;
+mod properties;
 mod sdk;
 mod vectors;
 mod verdicts;
