@@ -347,3 +347,6 @@ fn extension_record(
         at: now,
     }
 }
+
+#[cfg(test)]
+mod tests;
