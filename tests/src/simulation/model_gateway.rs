@@ -17,6 +17,9 @@ use cityrelay_core::tag;
 /// Every how many messages an outbox head is kept, as in the contract.
 const ANCHOR_INTERVAL: u64 = 64;
 
+/// Places for heads that recent blocks ended with, as in the contract.
+const RECENT_PLACES: u64 = 61;
+
 /// First payload byte of a message whose receiver always fails.
 pub const FAILING_PAYLOAD: u8 = 0xff;
 
@@ -80,6 +83,10 @@ pub struct SourceLane {
     pub settled_points: Vec<ChainPoint>,
     settled_outbox_head: Hash32,
     anchors: BTreeMap<u64, Hash32>,
+    /// Heads that recent blocks ended with, at their index modulo [`RECENT_PLACES`].
+    recent: BTreeMap<u64, Hash32>,
+    /// Time of the block of the last message.
+    last_send_block: UnixMillis,
 }
 
 /// A lane where it ends.
@@ -133,6 +140,8 @@ impl ModelGateway {
                 settled_points: vec![inbox],
                 settled_outbox_head: outbox.head,
                 anchors: BTreeMap::new(),
+                recent: BTreeMap::new(),
+                last_send_block: UnixMillis(0),
             };
             self.sources.insert(lane, lane_here);
         } else {
@@ -363,6 +372,10 @@ impl SourceLane {
         }
         let last = self.points.last().copied().unwrap();
         let index = last.index.next();
+        if self.last_send_block != now {
+            self.last_send_block = now;
+            self.recent.insert(last.index.0 % RECENT_PLACES, last.head);
+        }
         let message = Message { index, sender, receiver, deadline, gas_limit, payload: Payload::Bytes(payload) };
         let point = next_outbox(last, message.id(self.identity.id()).0);
         if index.0 % ANCHOR_INTERVAL == 0 {
@@ -379,6 +392,7 @@ impl SourceLane {
         let last = self.points.last().copied().unwrap();
         let kept = if end.index == last.index { Some(last.head) } else { self.anchors.get(&end.index.0).copied() };
         match kept {
+            None if self.recent.get(&(end.index.0 % RECENT_PLACES)) == Some(&end.head) => Ok(()),
             None => Err(Revert::NoOutboxHeadAt(end.index.0)),
             Some(head) if head != end.head => Err(Revert::NeverSent(end.index.0)),
             Some(_) => Ok(()),

@@ -83,8 +83,8 @@ pub struct Plan {
     pub failing_receivers: u64,
     /// Sizes of batches are small, so that their edges are met.
     pub has_small_batches: bool,
-    /// One message on the first lane at every such interval of milliseconds, and nothing else; 0 for bursts.
-    pub steady: u64,
+    /// One message on one lane at every such interval of milliseconds, and nothing else; `None` for bursts.
+    pub steady: Option<(usize, u64)>,
     /// Entries that an attester is sent at once to catch up; 0 for the protocol's own limit.
     pub claim_limit: usize,
 }
@@ -299,8 +299,8 @@ impl World {
         }
         let steady = self.plan.steady;
         let number = usize::try_from(self.dice.between(0, self.lanes.len() as u64 - 1)).unwrap();
-        let lane = self.lanes[if steady > 0 { 0 } else { number }].clone();
-        let most = if steady > 0 { 1 } else { *self.dice.pick(&[1, 3, 12, 12, 90]) };
+        let lane = self.lanes[steady.map_or(number, |(lane, _)| lane)].clone();
+        let most = if steady.is_some() { 1 } else { *self.dice.pick(&[1, 3, 12, 12, 90]) };
         let count = self.dice.between(1, most);
         let chain = self.chains.iter().position(|chain| chain.domain == lane.source_domain).unwrap();
         for _ in 0..count {
@@ -321,7 +321,7 @@ impl World {
             };
             self.submit_as_application(chain, call);
         }
-        let (least, most) = if steady > 0 { (steady, steady) } else { (100, 5000) };
+        let (least, most) = steady.map_or((100, 5000), |(_, interval)| (interval, interval));
         self.plan_within(least, most, Event::Traffic);
     }
 
