@@ -424,14 +424,19 @@ impl Machine {
             // An attester: it is asked again after the usual wait, or at once when it said where it stands.
             return;
         }
-        let from = declined.index;
-        for outgoing in out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from) {
-            outgoing.is_sent = false;
+        // Whatever index the peer names, all that it has not accepted is sent again; the declines of those that were on
+        // their way behind the first one are no further failures.
+        let mut was_sent = false;
+        for outgoing in &mut out.queue {
+            was_sent |= core::mem::take(&mut outgoing.is_sent);
         }
-        out.send_tries = out.send_tries.saturating_add(1);
-        out.next_send = self.io.backoff(out.send_tries);
+        if was_sent {
+            out.send_tries = out.send_tries.saturating_add(1);
+            out.next_send = self.io.backoff(out.send_tries);
+        }
         if declined.reason == DeclineReason::Evidence {
-            for outgoing in out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= from) {
+            let stale = out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= declined.index);
+            for outgoing in stale {
                 outgoing.evidence = None;
                 outgoing.quorum = Quorum::default();
             }

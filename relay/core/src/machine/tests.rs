@@ -330,12 +330,31 @@ fn an_extension_declined_for_its_signatures_waits_before_it_is_sent_again() {
         Effect::Append { ticket, .. } => Some(*ticket),
         _ => None,
     });
-    let is_sent = |effects: &[Effect]| {
-        effects.iter().any(|effect| matches!(effect, Effect::Send { frame: Frame::Extension { .. }, .. }))
-    };
-    assert!(!is_sent(&driven.give(Input::Durable(ticket.unwrap()))));
+    assert_eq!(sent(&driven.give(Input::Durable(ticket.unwrap()))), 0);
     driven.now = UnixMillis(NOW.0 + 60_000);
-    assert!(is_sent(&driven.give(Input::Tick)));
+    assert_eq!(sent(&driven.give(Input::Tick)), 1);
+}
+
+fn sent(effects: &[Effect]) -> usize {
+    let is_extension = |effect: &&Effect| matches!(effect, Effect::Send { frame: Frame::Extension { .. }, .. });
+    effects.iter().filter(is_extension).count()
+}
+
+#[test]
+fn a_declined_volley_is_sent_again_once_whatever_the_peer_names() {
+    let held = (1..=3).map(|index| evidence(index, 1)).collect();
+    let mut driven = Bench::new(Some("here")).holding(&[1, 2, 3], held).start();
+    assert_eq!(sent(&driven.greet(PEER, Role::Relay, vec![])), 3);
+    let (flow, reason) = (flow(Direction::Outbox), DeclineReason::Gap);
+    for index in [1, 2, 3, 99] {
+        driven.frame(PEER, Frame::Declined(Declined { flow, index: Index(index), reason }));
+    }
+    assert_eq!(sent(&driven.give(Input::Tick)), 0);
+    driven.now = UnixMillis(NOW.0 + 1000);
+    assert_eq!(sent(&driven.give(Input::Tick)), 3, "after the wait that follows one failure");
+    driven.frame(PEER, Frame::Declined(Declined { flow, index: Index(99), reason }));
+    driven.now = UnixMillis(NOW.0 + 10_000);
+    assert_eq!(sent(&driven.give(Input::Tick)), 3, "an index beyond all that was sent");
 }
 
 #[test]
