@@ -213,7 +213,11 @@ impl Target for FiscoTarget {
         let hash = data.hash(self.key.suite());
         let signed = Transaction::sign(data, &self.key)
             .map_err(|_| TargetError::Unsupported { reason: "the account's key can't sign" })?;
-        let intent = SignedIntent { bytes: signed.encode(), nonce, block_limit };
+        let bytes = signed.encode();
+        if bytes.len() > self.max_transaction_bytes {
+            return Err(TargetError::Unsupported { reason: "it is longer than `max_transaction_bytes`" });
+        }
+        let intent = SignedIntent { bytes, nonce, block_limit };
         Ok(Intent { hash, bytes: to_opaque(NAME, &intent) })
     }
 
@@ -223,8 +227,8 @@ impl Target for FiscoTarget {
         for endpoint in self.pool.ranked() {
             match self.send_to(&endpoint, intent, &signed.bytes).await {
                 Ok(()) => return Ok(()),
-                // The node's verdict on these bytes: another node would say the same.
-                Err(error @ NodeError::Rpc { code: 10_000..11_000, .. }) => return Err(error.into()),
+                // A used nonce is used everywhere; a full pool or a lagging node's block limit is not.
+                Err(error @ NodeError::Rpc { code: NONCE_USED, .. }) => return Err(error.into()),
                 Err(error) => last = error,
             }
         }

@@ -244,12 +244,17 @@ fn trees_and_proofs_are_the_nodes() {
 }
 
 #[test]
-fn selectors_follow_the_suite() {
+fn selectors_and_topics_follow_the_suite() {
     let cases = vectors("sdk/abi.json");
-    for case in cases["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == "function") {
+    for case in cases["cases"].as_array().unwrap() {
+        let signature = case["signature"].as_str().unwrap();
         for suite in MODES {
-            let signature = case["signature"].as_str().unwrap();
-            assert_eq!(suite.selector(signature).to_vec(), unhex(&case[suite.as_str()]["selector"]), "{signature}");
+            let mode = &case[suite.as_str()];
+            match case["kind"].as_str().unwrap() {
+                "function" => assert_eq!(suite.selector(signature).to_vec(), unhex(&mode["selector"]), "{signature}"),
+                "event" => assert_eq!(suite.hash(signature.as_bytes()), hash(&mode["topics"][0]), "{signature}"),
+                _ => assert_eq!(suite.hash(signature.as_bytes()), hash(&mode["hash"]), "{signature}"),
+            }
         }
     }
 }

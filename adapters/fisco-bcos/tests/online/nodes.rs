@@ -36,10 +36,16 @@ pub fn configure(section: &Value) -> Arc<dyn Chain> {
 
 /// The recorded standard chain up to `tip`, at one own stand-in and one of somebody else.
 pub async fn recorded(tip: u64) -> (Arc<dyn Chain>, StandInNode, StandInNode) {
-    let recording = vectors("live/std.json");
+    recorded_in("live/std.json", tip).await
+}
+
+/// As [`recorded`], of any recording.
+pub async fn recorded_in(file: &str, tip: u64) -> (Arc<dyn Chain>, StandInNode, StandInNode) {
+    let recording = vectors(file);
     let blocks = recording["blocks"].as_array().unwrap();
     let own = StandInNode::serve(blocks, tip).await;
     let other = StandInNode::serve(blocks, tip).await;
-    let section = section(&blocks[1]["block"], &[("own", &own.url, true), ("other", &other.url, false)]);
+    let mut section = section(&blocks[1]["block"], &[("own", &own.url, true), ("other", &other.url, false)]);
+    section["crypto"] = recording["crypto"].clone();
     (configure(&section), own, other)
 }

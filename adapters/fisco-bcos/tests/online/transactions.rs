@@ -23,7 +23,7 @@ struct Sending {
     target: Arc<dyn Target>,
     node: StandInNode,
     suite: CryptoSuite,
-    _key_file: tempfile::NamedTempFile,
+    key_file: tempfile::NamedTempFile,
 }
 
 async fn sending_with(suite: CryptoSuite, edit: impl Fn(&mut Value)) -> Sending {
@@ -35,7 +35,7 @@ async fn sending_with(suite: CryptoSuite, edit: impl Fn(&mut Value)) -> Sending 
     section["crypto"] = json!(suite.as_str());
     section["account"] = json!({ "key_file": key_file.path() });
     edit(&mut section);
-    Sending { target: configure(&section).target().unwrap(), node, suite, _key_file: key_file }
+    Sending { target: configure(&section).target().unwrap(), node, suite, key_file }
 }
 
 async fn sending() -> Sending {
@@ -156,6 +156,21 @@ async fn a_refused_block_limit_is_an_error_and_a_full_pool_too() {
 }
 
 #[tokio::test]
+async fn a_full_pool_at_one_node_is_not_the_end() {
+    let full = sending().await;
+    let chain = GatewayChain::with_two_messages(CryptoSuite::Standard);
+    let other = StandInNode::serve(&chain.blocks, chain.chain.height).await;
+    let nodes = [("own", full.node.url.as_str(), true), ("other", other.url.as_str(), false)];
+    let mut section = section(&chain.anchor(), &nodes);
+    section["account"] = json!({ "key_file": full.key_file.path() });
+    let target = configure(&section).target().unwrap();
+    let intent = target.prepare(&call(), &[], None).await.unwrap();
+    other.edit(|script| script.sent = Some(Ok(json!({}))));
+    target.broadcast(&intent).await.unwrap();
+    assert_eq!(other.script.lock().unwrap().submitted.len(), 1);
+}
+
+#[tokio::test]
 async fn the_fate_of_an_intent_is_dropped_final_or_dead() {
     let sending = sending().await;
     let intent = sending.target.prepare(&call(), &[], None).await.unwrap();
@@ -187,6 +202,8 @@ async fn too_long_a_call_does_not_fit() {
     let raw = |length| GatewayCall::Raw { to: Address::from_20(GATEWAY), data: vec![1; length] };
     assert!(matches!(sending.target.fits(&raw(64)).await.unwrap(), Fit::Fits { .. }));
     assert_eq!(sending.target.fits(&raw(1024)).await.unwrap(), Fit::TooLarge);
+    let refused = sending.target.prepare(&raw(1024), &[], None).await;
+    assert!(matches!(refused, Err(TargetError::Unsupported { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
+use cityrelay_api::client::from_opaque;
 use cityrelay_api::source::{Confirmation, NodeError};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Height, UnixMillis};
 use cityrelay_core::light_client::{HoldReason, SetStatement};
 use cityrelay_core::verify::VerifiedUpdate;
+use cityrelay_fisco_bcos::verify::update::ChainUpdate;
 use serde_json::json;
 
-use crate::nodes::{configure, recorded, section, vectors};
+use crate::nodes::{configure, recorded, recorded_in, section, vectors};
 use crate::stand_in::StandInNode;
 
 const DOMAIN: Domain = Domain(Hash32([7; 32]));
 const NOW: UnixMillis = UnixMillis(1_795_480_000_000);
 
-#[tokio::test]
-async fn the_chain_is_followed_through_set_changes_that_an_own_node_confirms() {
-    let (chain, _own, _other) = recorded(110).await;
+/// Follows a recorded chain to block 110; each set change comes with evidence, and the own node confirms it.
+async fn follow(file: &str) -> Vec<u64> {
+    let (chain, _own, _other) = recorded_in(file, 110).await;
     let (client, source) = (chain.client(), chain.source());
     let mut state = chain.anchor();
     let mut confirmed = Vec::new();
@@ -28,6 +30,9 @@ async fn the_chain_is_followed_through_set_changes_that_an_own_node_confirms() {
         match client.verify_update(DOMAIN, &state, &served.update, NOW) {
             VerifiedUpdate::Advanced { state: next, .. } => state = next,
             VerifiedUpdate::HeldBack { state: next, reason: HoldReason::SetUnconfirmed { height, digest }, .. } => {
+                let update: ChainUpdate = from_opaque("fisco-bcos", &served.update).unwrap();
+                let header = update.headers.iter().find(|item| item.sealed.header.number == height.0).unwrap();
+                assert!(header.evidence.is_some(), "block {height}");
                 let statement = SetStatement { height, digest };
                 assert_eq!(source.confirm_set(&statement).await.unwrap(), Confirmation::Agrees);
                 confirmed.push(height.0);
@@ -37,15 +42,22 @@ async fn the_chain_is_followed_through_set_changes_that_an_own_node_confirms() {
         }
     }
     assert_eq!(client.trusted_height(&state).unwrap(), Height(110));
-    assert_eq!(confirmed, [49, 56, 60, 83, 89, 92, 96]);
+    confirmed
+}
+
+#[tokio::test]
+async fn real_set_changes_are_replayed_from_their_calls_and_confirmed_by_an_own_node() {
+    for file in ["live/std.json", "live/gm.json"] {
+        assert_eq!(follow(file).await, [49, 56, 60, 83, 89, 92, 96], "{file}");
+    }
+    assert_eq!(follow("live/n16.json").await, [47, 54, 58, 81, 87, 90, 94]);
 }
 
 #[tokio::test]
 async fn evidence_of_a_direct_call_comes_with_the_update() {
     let (chain, _own, _other) = recorded(60).await;
     let served = chain.source().next_update(Height(48), 1).await.unwrap().unwrap();
-    let update: cityrelay_fisco_bcos::verify::update::ChainUpdate =
-        cityrelay_api::client::from_opaque("fisco-bcos", &served.update).unwrap();
+    let update: ChainUpdate = from_opaque("fisco-bcos", &served.update).unwrap();
     let evidence = update.headers[0].evidence.as_ref().unwrap();
     assert_eq!(evidence.calls.len(), 1);
     assert_eq!(evidence.calls[0].transaction.to, "0x0000000000000000000000000000000000001003");
