@@ -12,7 +12,7 @@ use cityrelay_api::source::{
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height, Index};
-use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{AdapterValue, Refusal, SetStatement};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
@@ -175,13 +175,16 @@ impl FiscoSource {
         let index = self.index(endpoint, gateway, means);
         let mut index = index.lock().await;
         let is_found = |index: &EventIndex| {
-            index.newest_first(0, newest).any(|(_, seen)| is_at_or_before(&seen.event, request.flow, request.first))
+            let mut indexes = index.newest_first(0, newest).filter_map(|(_, seen)| index_of(&seen.event, request.flow));
+            indexes.any(|index| index <= request.first)
         };
         index.extend(endpoint, gateway, means, 1, newest, is_found).await?;
         let mut entries: Vec<Entry> = index
             .newest_first(0, newest)
-            .filter_map(|(_, seen)| entry_of(&seen.event, request.flow))
-            .filter(|entry| (request.first..=request.last).contains(&entry.index()))
+            .filter(|(_, seen)| {
+                index_of(&seen.event, request.flow).is_some_and(|index| (request.first..=request.last).contains(&index))
+            })
+            .filter_map(|(_, seen)| entry_of(&seen.event))
             .collect();
         drop(index);
         entries.reverse();
@@ -325,25 +328,17 @@ fn distinct(entries: &[Entry]) -> usize {
     indexes.len()
 }
 
-/// Whether an event tells about an entry of `flow` at `index` or before it: then the walk back is over.
-fn is_at_or_before(event: &GatewayEvent, flow: Flow, index: Index) -> bool {
+/// The index of the entry of `flow` that an event tells about.
+fn index_of(event: &GatewayEvent, flow: Flow) -> Option<Index> {
     let is_entry = matches!(event, GatewayEvent::MessageSent { .. } | GatewayEvent::MessageDelivered { .. });
-    is_entry && event.point().is_some_and(|(of, point)| of == flow && point.index <= index)
+    event.point().filter(|(of, _)| is_entry && *of == flow).map(|(_, point)| point.index)
 }
 
-/// The entry of `flow` that an event tells about.
-fn entry_of(event: &GatewayEvent, flow: Flow) -> Option<Entry> {
+/// The entry that an event tells about.
+fn entry_of(event: &GatewayEvent) -> Option<Entry> {
     match event {
-        GatewayEvent::MessageSent { lane, message, .. }
-            if flow == (Flow { lane: *lane, direction: Direction::Outbox }) =>
-        {
-            Some(Entry::Message(message.clone()))
-        }
-        GatewayEvent::MessageDelivered { lane, outcome, .. }
-            if flow == (Flow { lane: *lane, direction: Direction::Inbox }) =>
-        {
-            Some(Entry::Outcome(*outcome))
-        }
+        GatewayEvent::MessageSent { message, .. } => Some(Entry::Message(message.clone())),
+        GatewayEvent::MessageDelivered { outcome, .. } => Some(Entry::Outcome(*outcome)),
         _ => None,
     }
 }
