@@ -6,6 +6,7 @@ mod arguments;
 mod chain;
 mod config_commands;
 mod control_commands;
+mod demo;
 mod keys;
 mod run;
 mod setup;
@@ -41,11 +42,14 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         overrides: arguments.set,
     };
     match arguments.command {
+        Command::Demo(arguments) => wait_for_all(demo::demo(&arguments)),
+        Command::DemoChains(arguments) => wait_for_all(demo::chains(&arguments.dir, &arguments.pairing)),
         Command::Run => run::run(&sources),
         Command::Config(ConfigCommand::Check) => config_commands::check(&sources),
         Command::Config(ConfigCommand::Reference) => Ok(config_commands::reference()),
         Command::Chain(ChainCommand::Replay(arguments)) => chain::replay(&sources, &arguments),
         Command::Chain(ChainCommand::Record(arguments)) => wait_for(chain::record(&sources, &arguments)),
+        Command::Anchor(AnchorCommand::Fetch(arguments)) => wait_for(anchor::fetch(&sources, &arguments)),
         Command::Anchor(AnchorCommand::Verify(arguments)) => wait_for(anchor::verify(&sources, &arguments)),
         Command::Keys(KeysCommand::New(arguments)) => keys::new(&arguments),
         Command::Keys(KeysCommand::Show(arguments)) => keys::show(&arguments.file),
@@ -62,6 +66,15 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
             Ok(Answer { data: json!({"script": text}), text })
         }
     }
+}
+
+/// As [`wait_for`], on all cores.
+fn wait_for_all(command: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(Exit::Internal, format!("the I/O runtime can't be started: {error}")))?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 fn wait_for(command: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {

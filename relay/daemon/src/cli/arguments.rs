@@ -25,6 +25,11 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Show everything at work on this machine: two chains, two relays, four attesters, twelve lanes
+    Demo(DemoArguments),
+    /// Run the demo's chains
+    #[command(hide = true)]
+    DemoChains(DemoChainsArguments),
     /// Run the daemon: a relay or an attester, as configured
     Run,
     /// Check or explain the configuration
@@ -59,11 +64,14 @@ impl Command {
     /// The command's name in the JSON envelope.
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Demo(_) => "demo",
+            Self::DemoChains(_) => "demo-chains",
             Self::Run => "run",
             Self::Config(ConfigCommand::Check) => "config check",
             Self::Config(ConfigCommand::Reference) => "config reference",
             Self::Chain(ChainCommand::Replay(_)) => "chain replay",
             Self::Chain(ChainCommand::Record(_)) => "chain record",
+            Self::Anchor(AnchorCommand::Fetch(_)) => "anchor fetch",
             Self::Anchor(AnchorCommand::Verify(_)) => "anchor verify",
             Self::Keys(KeysCommand::New(_)) => "keys new",
             Self::Keys(KeysCommand::Show(_)) => "keys show",
@@ -76,6 +84,26 @@ impl Command {
             Self::Completions(_) => "completions",
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArguments {
+    /// Keep running afterwards, and print where nodes and metrics are
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// Folder for everything, kept afterwards [default: a temporary one, removed after a success]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoChainsArguments {
+    /// Folder for the file that says where the chains are
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Which chains: mixed or alike
+    #[arg(long, value_name = "PAIRING", default_value = "mixed")]
+    pub(super) pairing: String,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -125,8 +153,20 @@ pub(super) struct RecordArguments {
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum AnchorCommand {
+    /// Ask every node of a chain for a block to start from, to be compared with another institution before it is used
+    Fetch(FetchArguments),
     /// Follow the chain from the configured anchor and print the newest block that verifies
     Verify(AnchorArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FetchArguments {
+    /// The chain, as `[chains.NAME]` calls it; its section may still lack `anchor`
+    #[arg(long, value_name = "NAME")]
+    pub(super) chain: String,
+    /// The block [default: the newest one that all nodes have and that can be an anchor]
+    #[arg(long, value_name = "HEIGHT")]
+    pub(super) height: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -191,10 +191,10 @@ impl Daemon {
 
     fn on_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up { peer, .. } => {
+            LinkEvent::Up { peer, session } => {
                 let Some(id) = self.handles.peer_id(peer.as_str()) else { return };
                 info!(peer = peer.as_str(), "session up");
-                self.executor.sessions.insert(id, Session::new(self.link.clone(), peer));
+                self.executor.sessions.insert(id, Session::new(self.link.clone(), session, peer));
                 self.handle(Input::PeerUp(id));
             }
             LinkEvent::Down { peer, reason, .. } => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use cityrelay_core::frame::Frame;
 use cityrelay_core::lane::Flow;
-use cityrelay_link::{Link, PeerName};
+use cityrelay_link::{Link, PeerName, SessionId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::debug;
@@ -12,6 +12,7 @@ use tracing::debug;
 /// The sending side of a session; ends with it.
 pub(super) struct Session {
     link: Link,
+    session: SessionId,
     peer: PeerName,
     queues: HashMap<Stream, Queue>,
     hello_sent: watch::Sender<bool>,
@@ -37,8 +38,8 @@ impl Drop for Queue {
 }
 
 impl Session {
-    pub fn new(link: Link, peer: PeerName) -> Self {
-        Self { link, peer, queues: HashMap::new(), hello_sent: watch::Sender::new(false) }
+    pub fn new(link: Link, session: SessionId, peer: PeerName) -> Self {
+        Self { link, session, peer, queues: HashMap::new(), hello_sent: watch::Sender::new(false) }
     }
 
     /// Queues a frame. The machine's windows bound what waits here.
@@ -47,7 +48,7 @@ impl Session {
         let queue = self.queues.entry(stream).or_insert_with(|| {
             let (frames, waiting) = mpsc::unbounded_channel();
             let hello = self.hello_sent.clone();
-            let task = tokio::spawn(send_in_order(self.link.clone(), self.peer.clone(), waiting, hello));
+            let task = tokio::spawn(send_in_order(self.link.clone(), self.session, self.peer.clone(), waiting, hello));
             Queue { frames, task }
         });
         if queue.frames.send(frame).is_err() {
@@ -68,6 +69,7 @@ fn stream_of(frame: &Frame) -> Stream {
 
 async fn send_in_order(
     link: Link,
+    session: SessionId,
     peer: PeerName,
     mut waiting: mpsc::UnboundedReceiver<Frame>,
     hello_sent: watch::Sender<bool>,
@@ -78,7 +80,7 @@ async fn send_in_order(
         if !matches!(frame, Frame::Hello(_)) && is_greeted.wait_for(|sent| *sent).await.is_err() {
             return;
         }
-        match link.send(&peer, &frame).await {
+        match link.send_on(session, &peer, &frame).await {
             Ok(()) if matches!(frame, Frame::Hello(_)) => {
                 hello_sent.send_replace(true);
             }

@@ -1,0 +1,38 @@
+//! `cityrelay demo`, and the hidden command that runs its chains.
+
+use std::path::Path;
+
+use super::answer::{Answer, Exit, Failure};
+use super::arguments::DemoArguments;
+use crate::demo::{self, DemoOptions};
+
+/// Runs the demo in a folder of its own.
+pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
+    let internal = |error: anyhow::Error| Failure::new(Exit::Internal, format!("{error:#}"));
+    let binary = std::env::current_exe().map_err(|error| internal(error.into()))?;
+    let dir = arguments
+        .dir
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("cityrelay-demo-{}", std::process::id())));
+    let options = DemoOptions { dir: dir.clone(), binary, watch: arguments.watch };
+    let outcome = demo::show(&options).await;
+    match outcome {
+        Ok((text, data)) => {
+            if arguments.dir.is_none() {
+                // What is left there helps nobody after a success.
+                let _ = std::fs::remove_dir_all(&dir);
+            }
+            Ok(Answer { data, text })
+        }
+        Err(error) => {
+            Err(internal(error.context(format!("the demo failed; everything it left is in {}", dir.display()))))
+        }
+    }
+}
+
+/// Runs both chains for whoever started this process.
+pub(super) async fn chains(dir: &Path, pairing: &str) -> Result<Answer, Failure> {
+    let failure = |error: anyhow::Error| Failure::new(Exit::Internal, format!("{error:#}"));
+    demo::cities::serve(dir, pairing).await.map_err(failure)?;
+    Ok(Answer { data: serde_json::json!({}), text: String::new() })
+}

@@ -1,0 +1,174 @@
+//! Configurations and keys of the processes.
+
+use std::fmt::Write as _;
+use std::net::UdpSocket;
+use std::path::Path;
+
+use anyhow::Context as _;
+use cityrelay_core::attestation::attester_id;
+use cityrelay_core::ids::AttesterId;
+use cityrelay_link::{Fingerprint, Identity};
+use k256::ecdsa::SigningKey;
+
+use super::setup::{Account, Lane, Town, account_key, chain_section, write_key};
+use super::world::World;
+
+/// How many attesters there are, and how many must sign.
+pub const ATTESTERS: usize = 4;
+/// Signatures that are enough.
+pub const THRESHOLD: u32 = 3;
+
+/// One process with its keys, drawn before anything runs.
+#[derive(Clone, Debug)]
+pub struct Party {
+    /// Its name, also of its folder.
+    pub name: String,
+    /// Whether it is an attester.
+    pub is_attester: bool,
+    link_secret: [u8; 32],
+    fingerprint: Fingerprint,
+    /// Port on 127.0.0.1 where it listens.
+    pub port: u16,
+    /// Port on 127.0.0.1 of its metrics.
+    pub metrics_port: u16,
+    attester_secret: [u8; 32],
+    /// Under which the committee knows it.
+    pub attester: AttesterId,
+}
+
+/// Draws the keys of a relay for each city and of the attesters.
+///
+/// # Errors
+/// When no port is free.
+pub fn parties(world: &World) -> anyhow::Result<Vec<Party>> {
+    let relays = world.cities().iter().map(|city| (format!("relay-{}", city.name), false));
+    let attesters = (1..=ATTESTERS).map(|number| (format!("attester-{number}"), true));
+    relays.chain(attesters).map(|(name, is_attester)| party(name, is_attester)).collect()
+}
+
+fn party(name: String, is_attester: bool) -> anyhow::Result<Party> {
+    let link_secret: [u8; 32] = rand::random();
+    let attester_secret: [u8; 32] = rand::random();
+    let key = SigningKey::from_slice(&attester_secret).context("a drawn key")?;
+    Ok(Party {
+        name,
+        is_attester,
+        fingerprint: Identity::generate(&link_secret)?.fingerprint(),
+        link_secret,
+        port: free_udp_port()?,
+        metrics_port: free_tcp_port()?,
+        attester: attester_id(key.verifying_key()),
+        attester_secret,
+    })
+}
+
+fn free_udp_port() -> anyhow::Result<u16> {
+    Ok(UdpSocket::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
+}
+
+fn free_tcp_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
+}
+
+/// Writes folder, keys and configuration of every process.
+///
+/// # Errors
+/// When something can't be written.
+pub fn write(world: &World, parties: &[Party], towns: &[Town], lanes: &[Lane]) -> anyhow::Result<()> {
+    for party in parties {
+        let home = world.home(&party.name);
+        std::fs::create_dir_all(&home)?;
+        write_key(&home.join("link.key"), &hex::encode(party.link_secret))?;
+        let mut text = format!(
+            "[node]\nname = \"{}\"\nrole = \"{}\"\ndata_dir = \"{}\"\n\n[link]\nlisten = \"127.0.0.1:{}\"\n\
+             identity_file = \"{}\"\n\n[metrics]\nlisten = \"127.0.0.1:{}\"\n\n[control]\nsocket = \"{}\"\n\n\
+             [log]\nfilter = \"info,cityrelay=debug\"\n\n[batch]\nmax_delay = \"100ms\"\n\n",
+            party.name,
+            if party.is_attester { "attester" } else { "relay" },
+            home.join("data").display(),
+            party.port,
+            home.join("link.key").display(),
+            party.metrics_port,
+            world.socket(&party.name).display(),
+        );
+        write_peers(&mut text, party, parties)?;
+        if party.is_attester {
+            let key_file = home.join("attester.key");
+            write_key(&key_file, &hex::encode(party.attester_secret))?;
+            write!(text, "[attester]\nkey_file = \"{}\"\n\n", key_file.display())?;
+        }
+        write_chains(&mut text, party, towns, &home)?;
+        write_lanes(&mut text, party, parties, towns, lanes)?;
+        let path = home.join("cityrelay.toml");
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Relays know everybody and call the attesters; an attester knows the relays and is called by them.
+fn write_peers(text: &mut String, party: &Party, parties: &[Party]) -> anyhow::Result<()> {
+    let knows = |other: &&Party| other.name != party.name && !(party.is_attester && other.is_attester);
+    for other in parties.iter().filter(knows) {
+        let role = if other.is_attester { "attester" } else { "relay" };
+        write!(
+            text,
+            "[[peers]]\nname = \"{}\"\nrole = \"{role}\"\nfingerprint = \"{}\"\n",
+            other.name, other.fingerprint
+        )?;
+        if !party.is_attester {
+            writeln!(text, "address = \"127.0.0.1:{}\"", other.port)?;
+        }
+        text.push('\n');
+    }
+    Ok(())
+}
+
+/// An attester reads both chains with nodes of its own; a relay has an account on its own chain and learns the other
+/// one's headers from its peer.
+fn write_chains(text: &mut String, party: &Party, towns: &[Town], home: &Path) -> anyhow::Result<()> {
+    for town in towns {
+        let is_home = party.name == format!("relay-{}", town.city.name);
+        let key_file = home.join("account.key");
+        if is_home {
+            write_key(&key_file, &account_key(&town.city, Account::Relay)?)?;
+        }
+        let mut city = town.city.clone();
+        if !is_home && !party.is_attester {
+            city.toml =
+                city.toml.lines().filter(|line| !line.starts_with("nodes")).fold(String::new(), |mut kept, line| {
+                    kept.push_str(line);
+                    kept.push('\n');
+                    kept
+                });
+        }
+        text.push_str(&chain_section(&city, Some(town), is_home.then_some(key_file.as_path())));
+        text.push('\n');
+    }
+    Ok(())
+}
+
+fn write_lanes(
+    text: &mut String,
+    party: &Party,
+    parties: &[Party],
+    towns: &[Town],
+    lanes: &[Lane],
+) -> anyhow::Result<()> {
+    let peer = parties.iter().find(|other| !other.is_attester && other.name != party.name);
+    for lane in lanes {
+        let name = |at: usize| towns.get(at).map_or("", |town| town.city.name.as_str());
+        write!(
+            text,
+            "[[lanes]]\nchannel = \"{}\"\nsource = \"{}\"\ndestination = \"{}\"\nsalt = \"{}\"\n",
+            lane.identity.channel,
+            name(lane.from),
+            name(lane.to),
+            lane.identity.salt,
+        )?;
+        if let (false, Some(peer)) = (party.is_attester, peer) {
+            writeln!(text, "peer = \"{}\"", peer.name)?;
+        }
+        text.push('\n');
+    }
+    Ok(())
+}
