@@ -468,9 +468,7 @@ fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Op
         }
         return None;
     }
-    if role.is_none() {
-        return None;
-    }
+    role?;
     if reader.value("attester.key_file").is_none() {
         reader.missing("attester.key_file", " for an attester");
     }

@@ -183,7 +183,7 @@ impl Registration {
         metric
     }
 
-    fn new<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         self.add(name, help, M::default())
     }
 }
@@ -199,7 +199,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut to = Registration { registry: Registry::with_prefix("cityrelay"), names: Vec::new() };
-        let build: Family<OfBuild, Gauge> = to.new("build_version_info", "Always 1; the version is the label");
+        let build: Family<OfBuild, Gauge> = to.plain("build_version_info", "Always 1; the version is the label");
         build.get_or_create(&OfBuild { version: env!("CARGO_PKG_VERSION") }).set(1);
         let latency = Family::<FlowLabel, Histogram, Latency>::new_with_constructor(Latency);
         let (delivery, settlement) = (
@@ -208,26 +208,26 @@ impl Metrics {
         );
         Self {
             client_height: to
-                .new("client_height_blocks", "Height of the last header that the light client found final"),
-            client_lag: to.new("client_lag_seconds", "Age of the last final header, by the chain's own clock"),
-            client_frozen: to.new("client_frozen_bool", "1 when two final headers at one height froze the client"),
-            client_waiting: to.new("client_waiting_bool", "1 for the reason why headers wait at the moment"),
-            client_verified: to.new("client_verified_headers", "Headers found final"),
-            client_set_changes: to.new("client_set_changes", "Changes of the validator set"),
-            client_held: to.new("client_held_updates", "Updates whose end had to wait, by reason"),
-            client_refused: to.new("client_refused_updates", "Updates that failed a check, by check"),
-            node_usable: to.new("node_usable_bool", "1 when calls go to this endpoint at present"),
-            node_latency: to.new("node_latency_seconds", "Smoothed time that this endpoint takes to answer"),
-            node_height: to.new("node_height_blocks", "Last height that this endpoint reported"),
-            node_errors: to.new("node_failed_calls", "Calls to this endpoint that failed"),
-            node_lies: to.new("node_refused_answers", "Answers of this endpoint that the light client refused"),
-            lane_depth: to.new("lane_depth_messages", "Unfinished entries: unproved, or durable and not finished"),
-            lane_position: to.new("lane_position_messages", "Index reached: seen, durable, finished"),
-            lane_oldest: to.new("lane_oldest_seconds", "Age of the oldest unfinished entry; 0 when there is none"),
-            lane_waiting: to.new("lane_waiting_bool", "1 for what the flow waits for at the moment"),
-            lane_journalled: to.new("lane_journalled_messages", "Entries made durable"),
-            lane_claims_refused: to.new("lane_refused_claims", "Claims about a flow that failed a check, by check"),
-            attestation_votes: to.new("attestation_good_votes", "Good signatures, by attester"),
+                .plain("client_height_blocks", "Height of the last header that the light client found final"),
+            client_lag: to.plain("client_lag_seconds", "Age of the last final header, by the chain's own clock"),
+            client_frozen: to.plain("client_frozen_bool", "1 when two final headers at one height froze the client"),
+            client_waiting: to.plain("client_waiting_bool", "1 for the reason why headers wait at the moment"),
+            client_verified: to.plain("client_verified_headers", "Headers found final"),
+            client_set_changes: to.plain("client_set_changes", "Changes of the validator set"),
+            client_held: to.plain("client_held_updates", "Updates whose end had to wait, by reason"),
+            client_refused: to.plain("client_refused_updates", "Updates that failed a check, by check"),
+            node_usable: to.plain("node_usable_bool", "1 when calls go to this endpoint at present"),
+            node_latency: to.plain("node_latency_seconds", "Smoothed time that this endpoint takes to answer"),
+            node_height: to.plain("node_height_blocks", "Last height that this endpoint reported"),
+            node_errors: to.plain("node_failed_calls", "Calls to this endpoint that failed"),
+            node_lies: to.plain("node_refused_answers", "Answers of this endpoint that the light client refused"),
+            lane_depth: to.plain("lane_depth_messages", "Unfinished entries: unproved, or durable and not finished"),
+            lane_position: to.plain("lane_position_messages", "Index reached: seen, durable, finished"),
+            lane_oldest: to.plain("lane_oldest_seconds", "Age of the oldest unfinished entry; 0 when there is none"),
+            lane_waiting: to.plain("lane_waiting_bool", "1 for what the flow waits for at the moment"),
+            lane_journalled: to.plain("lane_journalled_messages", "Entries made durable"),
+            lane_claims_refused: to.plain("lane_refused_claims", "Claims about a flow that failed a check, by check"),
+            attestation_votes: to.plain("attestation_good_votes", "Good signatures, by attester"),
             attestation_latency: to.add("attestation_latency_seconds", "From asking to enough signatures", latency),
             delivery_latency: to.add(
                 "delivery_latency_seconds",
@@ -239,21 +239,21 @@ impl Metrics {
                 "From an outcome's block until its settlement is final",
                 settlement,
             ),
-            transaction_gas: to.new("transaction_used_gas", "Gas of final transactions, by what they are for"),
-            transaction_ended: to.new("transaction_ended_transactions", "Transactions whose fate is known, by end"),
-            transaction_open: to.new("transaction_open_transactions", "Transactions whose fate is not known yet"),
-            link_sessions: to.new("link_open_sessions", "Peers with a session"),
-            link_session: to.new("link_session_bool", "1 when there is a session with the peer"),
-            link_received: to.new("link_received_bytes", "Bytes of frames received from the peer"),
-            link_sent: to.new("link_sent_bytes", "Bytes of frames sent to the peer"),
-            link_rtt: to.new("link_rtt_seconds", "Round-trip time of the session with the peer"),
-            link_refusals: to.new("link_refused_sessions", "Sessions and handshakes refused, by reason"),
-            link_declined: to.new("link_declined_claims", "What peers did not take, by reason"),
-            journal_size: to.new("journal_size_bytes", "Size of the journal on disk"),
-            journal_sync: to.new("journal_sync_seconds", "Time that the last sync took"),
-            journal_troubles: to.new("journal_failed_appends", "Batches that did not become durable"),
-            evidence: to.new("evidence_kept_records", "Misbehaviour seen since the start, by kind"),
-            audit_difference: to.new("audit_difference", "Flows on which journal and chain differ; must be 0"),
+            transaction_gas: to.plain("transaction_used_gas", "Gas of final transactions, by what they are for"),
+            transaction_ended: to.plain("transaction_ended_transactions", "Transactions whose fate is known, by end"),
+            transaction_open: to.plain("transaction_open_transactions", "Transactions whose fate is not known yet"),
+            link_sessions: to.plain("link_open_sessions", "Peers with a session"),
+            link_session: to.plain("link_session_bool", "1 when there is a session with the peer"),
+            link_received: to.plain("link_received_bytes", "Bytes of frames received from the peer"),
+            link_sent: to.plain("link_sent_bytes", "Bytes of frames sent to the peer"),
+            link_rtt: to.plain("link_rtt_seconds", "Round-trip time of the session with the peer"),
+            link_refusals: to.plain("link_refused_sessions", "Sessions and handshakes refused, by reason"),
+            link_declined: to.plain("link_declined_claims", "What peers did not take, by reason"),
+            journal_size: to.plain("journal_size_bytes", "Size of the journal on disk"),
+            journal_sync: to.plain("journal_sync_seconds", "Time that the last sync took"),
+            journal_troubles: to.plain("journal_failed_appends", "Batches that did not become durable"),
+            evidence: to.plain("evidence_kept_records", "Misbehaviour seen since the start, by kind"),
+            audit_difference: to.plain("audit_difference", "Flows on which journal and chain differ; must be 0"),
             registry: to.registry,
             names: to.names,
         }
