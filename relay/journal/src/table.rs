@@ -13,7 +13,7 @@ pub(crate) enum Table {
     Spans,
     /// Flow, last index of an extension → what may be pruned of it.
     Bodies,
-    /// First bytes of a message id, flow, index → nothing.
+    /// Flow, block of indices, first bytes of a message id, place in the block → nothing.
     Ids,
     /// Flow, index, epoch → an attested head.
     Evidence,

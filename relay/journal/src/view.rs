@@ -8,8 +8,8 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour};
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_wire::row::{
-    ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, OrdinalRow, SignedRow, UnfrozenRow, flow_key, id_key,
-    intent_key, position_key, read_id_key, read_position_key,
+    ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, OrdinalRow, SignedRow, UnfrozenRow, flow_key,
+    id_prefix, intent_key, position_key, read_id_key, read_position_key,
 };
 
 use crate::apply::counters;
@@ -207,23 +207,28 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Where the message with this id is: the outbox of its lane, and its index.
+    /// Where the message with this id is: the outbox of its lane, and its index. One look for every [`ID_BLOCK`] messages
+    /// that the journal has ever held, the newest of each lane first.
     ///
     /// # Errors
     /// Those of damage and I/O only.
     pub fn find(&self, id: MessageId) -> Result<Option<(Flow, Index)>, JournalError> {
-        let from = id_key(id, 0, Index(0));
-        let prefix = from.first_chunk::<8>().copied().unwrap_or_default();
-        let mut candidates = Vec::new();
-        rows::scan(self.rows, Table::Ids, &prefix, &prefix, |key, _| {
-            candidates.extend(read_id_key(key));
-            Ok(true)
-        })?;
-        for (ordinal, index) in candidates {
-            let row: Option<OrdinalRow> = rows::read(self.rows, Table::Ordinals, &ordinal.to_be_bytes())?;
-            let Some(OrdinalRow { flow }) = row else { continue };
-            if self.links(flow, index, index)?.first() == Some(&id.0) {
-                return Ok(Some((flow, index)));
+        for OrdinalRow { flow } in rows::all::<OrdinalRow>(self.rows, Table::Ordinals, &[])? {
+            let Some(row) = spans::flow_row(self.rows, flow)?.filter(|_| flow.direction == Direction::Outbox) else {
+                continue;
+            };
+            for block in (0..=row.tip.index.0 / ID_BLOCK).rev() {
+                let prefix = id_prefix(row.ordinal, block, id);
+                let mut candidates = Vec::new();
+                rows::scan(self.rows, Table::Ids, &prefix, &prefix, |key, _| {
+                    candidates.extend(read_id_key(key));
+                    Ok(true)
+                })?;
+                for (_, index) in candidates {
+                    if self.links(flow, index, index)?.first() == Some(&id.0) {
+                        return Ok(Some((flow, index)));
+                    }
+                }
             }
         }
         Ok(None)

@@ -339,24 +339,46 @@ pub fn carry_key(flow: Flow, last: Index, hash: Hash32) -> [u8; 73] {
     key
 }
 
-/// Key of a message by its id: the first 8 bytes of the id, 4 bytes short name of the flow, 8 bytes index.
+/// Indices whose ids lie together in an id key. Ids are random: in one order for the whole journal every id would
+/// change a page of its own, and make durable many times what it weighs. Blocks fill a few pages each, one after the
+/// other; whoever looks for an id looks once in each block.
+pub const ID_BLOCK: u64 = 1024;
+
+/// Key of a message by its id: 4 bytes short name of the flow, 7 bytes block (index / [`ID_BLOCK`]), the first 7 bytes
+/// of the id, 2 bytes place in the block.
 ///
 /// Only a hint, to keep it small: whoever finds it compares the whole id with the link at that position.
 #[must_use]
-pub fn id_key(id: MessageId, ordinal: u32, index: Index) -> [u8; 20] {
+pub fn id_key(ordinal: u32, index: Index, id: MessageId) -> [u8; 20] {
     let mut key = [0; 20];
-    let (head, rest) = key.split_at_mut(8);
-    let (middle, tail) = rest.split_at_mut(4);
-    head.copy_from_slice(id.0.0.split_at(8).0);
-    middle.copy_from_slice(&ordinal.to_be_bytes());
-    tail.copy_from_slice(&index.0.to_be_bytes());
+    let (head, tail) = key.split_at_mut(18);
+    head.copy_from_slice(&id_prefix(ordinal, index.0 / ID_BLOCK, id));
+    let [.., high, low] = (index.0 % ID_BLOCK).to_be_bytes();
+    tail.copy_from_slice(&[high, low]);
     key
+}
+
+/// What every id key of this id in one block of a flow starts with.
+#[must_use]
+pub fn id_prefix(ordinal: u32, block: u64, id: MessageId) -> [u8; 18] {
+    let mut prefix = [0; 18];
+    let (head, rest) = prefix.split_at_mut(4);
+    let (middle, tail) = rest.split_at_mut(7);
+    head.copy_from_slice(&ordinal.to_be_bytes());
+    // A block's number is at most 2^64 / 1024: its first byte is always 0.
+    middle.copy_from_slice(block.to_be_bytes().split_at(1).1);
+    tail.copy_from_slice(id.0.0.split_at(7).0);
+    prefix
 }
 
 /// The short name and the index in an id key.
 #[must_use]
 pub fn read_id_key(key: &[u8]) -> Option<(u32, Index)> {
     let key: &[u8; 20] = key.try_into().ok()?;
-    let (ordinal, index) = key.split_at(8).1.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*ordinal), Index(u64::from_be_bytes(index.try_into().ok()?))))
+    let (ordinal, rest) = key.split_first_chunk::<4>()?;
+    let (block, rest) = rest.split_first_chunk::<7>()?;
+    let place = rest.last_chunk::<2>()?;
+    let block = block.iter().fold(0, |block: u64, byte| (block << 8) | u64::from(*byte));
+    let index = block.checked_mul(ID_BLOCK)?.checked_add(u64::from(u16::from_be_bytes(*place)))?;
+    Some((u32::from_be_bytes(*ordinal), Index(index)))
 }

@@ -59,7 +59,7 @@ impl Batch<'_> {
             match entry {
                 Entry::Message(message) => {
                     messages.push(message.clone());
-                    self.rows.mark(Table::Ids, &id_key(MessageId(*link), row.ordinal, message.index));
+                    self.rows.mark(Table::Ids, &id_key(row.ordinal, message.index, MessageId(*link)));
                 }
                 Entry::Outcome(outcome) => outcomes.push(KeptOutcome {
                     message: outcome.message,

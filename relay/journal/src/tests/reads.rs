@@ -67,11 +67,22 @@ fn a_message_is_found_by_its_id() {
             assert_eq!(journal.view().find(id).unwrap(), Some((chain.flow, entry.index())));
         }
     }
-    // The first 8 bytes of an id are only a hint.
+    // The first 7 bytes of an id are only a hint.
     let mut near = MessageId(one.entries[0].link(one.flow));
     near.0.0[31] ^= 1;
     assert_eq!(journal.view().find(near).unwrap(), None);
     assert_eq!(journal.view().find(MessageId(word("unknown"))).unwrap(), None);
+}
+
+#[test]
+fn a_message_is_found_in_every_block_of_a_long_lane() {
+    let chain = Chain::outbox("long", 2100);
+    let journal =
+        journal(&[vec![chain.extension(0, 1000)], vec![chain.extension(1000, 2000), chain.extension(2000, 2100)]]);
+    for index in [1, 1023, 1024, 1025, 2047, 2048, 2100] {
+        let id = MessageId(chain.entries[index - 1].link(chain.flow));
+        assert_eq!(journal.view().find(id).unwrap(), Some((chain.flow, Index(index as u64))));
+    }
 }
 
 #[test]

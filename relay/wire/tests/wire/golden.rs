@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use cityrelay_core::ids::{Epoch, Height, MessageId, UnixMillis};
+use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::message::Payload;
 use cityrelay_core::record::{IntentEnd, Purpose};
@@ -130,7 +130,7 @@ fn every_row_has_its_golden_bytes() {
 #[test]
 fn every_key_has_its_golden_bytes() {
     let flow = samples::flow(Direction::Inbox);
-    let index = cityrelay_core::ids::Index(0x0102_0304_0506_0708);
+    let index = Index(0x0102_0304_0506_0708);
     let domain = cityrelay_core::ids::Domain(word(0xd1));
     check("keys", "flow", &row::flow_key(flow));
     check("keys", "position", &row::position_key(flow, index));
@@ -138,8 +138,13 @@ fn every_key_has_its_golden_bytes() {
     check("keys", "header", &row::header_key(domain, Height(9)));
     check("keys", "intent", &row::intent_key(domain, word(0x91)));
     check("keys", "carry", &row::carry_key(flow, index, word(0x91)));
-    check("keys", "id", &row::id_key(MessageId(word(0x61)), 5, index));
+    check("keys", "id", &row::id_key(5, index, MessageId(word(0x61))));
     assert_eq!(row::read_position_key(&row::position_key(flow, index)), Some((flow, index)));
     assert_eq!(row::read_position_key(&row::carry_key(flow, index, word(0x91))), Some((flow, index)));
-    assert_eq!(row::read_id_key(&row::id_key(MessageId(word(0x61)), 5, index)), Some((5, index)));
+    for index in [index, Index(0), Index(row::ID_BLOCK - 1), Index(row::ID_BLOCK), Index(u64::MAX)] {
+        let key = row::id_key(5, index, MessageId(word(0x61)));
+        assert_eq!(row::read_id_key(&key), Some((5, index)));
+        assert!(key.starts_with(&row::id_prefix(5, index.0 / row::ID_BLOCK, MessageId(word(0x61)))));
+    }
+    assert_eq!(row::read_id_key(&[0xff; 20]), None, "a block beyond the last");
 }
