@@ -44,7 +44,7 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
     match arguments.command {
         Command::Demo(arguments) => wait_for_all(demo::demo(&arguments)),
         Command::DemoChains(arguments) => wait_for_all(demo::chains(&arguments.dir, &arguments.pairing)),
-        Command::Run => run::run(&sources),
+        Command::Run(arguments) => run::run(&sources, arguments.with_parent),
         Command::Config(ConfigCommand::Check) => config_commands::check(&sources),
         Command::Config(ConfigCommand::Reference) => Ok(config_commands::reference()),
         Command::Chain(ChainCommand::Replay(arguments)) => chain::replay(&sources, &arguments),

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// The most calls in one batch; nodes limit it at 1000 or more.
 const BATCH: usize = 50;
 
+/// Methods whose faults tell about the transaction or call that was asked for, not about the node.
+const ABOUT_THE_CALL: [&str; 3] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas"];
+
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -214,7 +217,9 @@ impl Endpoint {
                 message: message.chars().take(MAX_TEXT).collect(),
                 data: error.get("data").and_then(read_revert_data),
             };
-            self.note_error(&fault.message);
+            if !ABOUT_THE_CALL.contains(&method) {
+                self.note_error(&fault.message);
+            }
             return Ok(Err(fault));
         }
         match answer.get_mut("result") {

@@ -31,7 +31,7 @@ pub(super) enum Command {
     #[command(hide = true)]
     DemoChains(DemoChainsArguments),
     /// Run the daemon: a relay or an attester, as configured
-    Run,
+    Run(RunArguments),
     /// Check or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -66,7 +66,7 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::DemoChains(_) => "demo-chains",
-            Self::Run => "run",
+            Self::Run(_) => "run",
             Self::Config(ConfigCommand::Check) => "config check",
             Self::Config(ConfigCommand::Reference) => "config reference",
             Self::Chain(ChainCommand::Replay(_)) => "chain replay",
@@ -84,6 +84,13 @@ impl Command {
             Self::Completions(_) => "completions",
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArguments {
+    /// Stop when the standard input ends, which it does when whoever started this process is gone
+    #[arg(long, hide = true)]
+    pub(super) with_parent: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::answer::{Answer, Exit, Failure};
 use super::arguments::DemoArguments;
 use crate::demo::{self, DemoOptions};
@@ -15,7 +17,18 @@ pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("cityrelay-demo-{}", std::process::id())));
     let options = DemoOptions { dir: dir.clone(), binary, watch: arguments.watch };
-    let outcome = demo::show(&options).await;
+    // Dropping the demo ends its processes, also when it is told to stop.
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = demo::show(&options) => outcome,
+        _ = terminated => Err(anyhow::anyhow!("terminated")),
+        _ = tokio::signal::ctrl_c(), if !arguments.watch => Err(anyhow::anyhow!("interrupted")),
+    };
     match outcome {
         Ok((text, data)) => {
             if arguments.dir.is_none() {
@@ -33,6 +46,6 @@ pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
 /// Runs both chains for whoever started this process.
 pub(super) async fn chains(dir: &Path, pairing: &str) -> Result<Answer, Failure> {
     let failure = |error: anyhow::Error| Failure::new(Exit::Internal, format!("{error:#}"));
-    demo::cities::serve(dir, pairing).await.map_err(failure)?;
+    demo::cities::serve(dir, pairing, super::run::input_ended()).await.map_err(failure)?;
     Ok(Answer { data: serde_json::json!({}), text: String::new() })
 }

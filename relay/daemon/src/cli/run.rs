@@ -1,14 +1,15 @@
 //! `cityrelay run`: the daemon itself, until it is told to stop.
 
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::answer::{Answer, Exit, Failure};
 use crate::config::{Layers, Sources, check};
 use crate::observability::start_logging;
 
-/// Checks the configuration and runs until SIGTERM or SIGINT.
-pub(super) fn run(sources: &Sources) -> Result<Answer, Failure> {
+/// Checks the configuration and runs until SIGTERM or SIGINT, or `with_parent` until the standard input ends.
+pub(super) fn run(sources: &Sources, with_parent: bool) -> Result<Answer, Failure> {
     let layers = Layers::read(sources)?;
     let config = check::config(&layers, cityrelay_all::adapters())?;
     start_logging(&config.log).map_err(|error| Failure::new(Exit::Usage, format!("log: {error:#}")))?;
@@ -24,6 +25,7 @@ pub(super) fn run(sources: &Sources) -> Result<Answer, Failure> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = input_ended(), if with_parent => {}
             }
         };
         crate::run::run(config, stop).await
@@ -32,4 +34,11 @@ pub(super) fn run(sources: &Sources) -> Result<Answer, Failure> {
     runtime.shutdown_background();
     outcome.map_err(|error| Failure::new(Exit::Internal, format!("{error:#}")))?;
     Ok(Answer { data: json!({"name": name}), text: format!("{name} stopped") })
+}
+
+/// Resolves when nobody holds the other end of the standard input any more.
+pub(super) async fn input_ended() {
+    let mut input = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while input.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }

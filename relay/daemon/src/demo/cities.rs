@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use cityrelay_devnet::{Pair, Pairing, Section};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt as _;
 
 /// Name of the file in the demo's folder.
 pub const CITIES_FILE: &str = "cities.json";
@@ -46,11 +45,11 @@ impl City {
     }
 }
 
-/// Runs both chains until the standard input ends, which it does when whoever started this process is gone.
+/// Runs both chains until `until` resolves.
 ///
 /// # Errors
 /// When the chains don't start, or the file can't be written.
-pub async fn serve(dir: &Path, pairing: &str) -> anyhow::Result<()> {
+pub async fn serve(dir: &Path, pairing: &str, until: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Some(pairing) = Pairing::from_name(pairing) else { bail!("{pairing:?} is no pairing: mixed or alike") };
     let pair = Pair::start(pairing).await.context("start the chains")?;
     let cities = pair.cities().iter().map(|(name, section)| City::of_section(name, section));
@@ -59,9 +58,7 @@ pub async fn serve(dir: &Path, pairing: &str) -> anyhow::Result<()> {
     let (path, draft) = (dir.join(CITIES_FILE), dir.join(".cities.json"));
     std::fs::write(&draft, text).with_context(|| format!("write {}", draft.display()))?;
     std::fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))?;
-    let mut input = tokio::io::stdin();
-    let mut buffer = [0; 64];
-    while input.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    until.await;
     pair.stop().await;
     Ok(())
 }

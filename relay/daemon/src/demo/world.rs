@@ -70,7 +70,7 @@ impl World {
     /// When the program can't be started, or is running.
     pub fn run(&mut self, name: &str) -> anyhow::Result<()> {
         let config = self.home(name).join("cityrelay.toml").display().to_string();
-        self.spawn(name, &["run", "--config", &config])
+        self.spawn(name, &["run", "--with-parent", "--config", &config])
     }
 
     fn spawn(&mut self, name: &str, arguments: &[&str]) -> anyhow::Result<()> {

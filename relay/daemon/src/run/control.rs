@@ -311,6 +311,10 @@ fn describe(lines: &mut Vec<TimelineEntry>, subject: &str, timeline: Option<&Tim
             Some(IntentEnd::Dead) => "will never be executed".to_owned(),
         };
         line(Some(transaction.at), "carried", format!("transaction {}: {end}", transaction.hash));
+        // Whatever came later carried later entries.
+        if matches!(transaction.end, Some(IntentEnd::Succeeded { .. })) {
+            break;
+        }
     }
     if let Some((index, at)) = timeline.done {
         line(Some(at), "taken in", format!("the target chain holds the flow up to index {index}"));
