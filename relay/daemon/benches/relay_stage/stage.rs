@@ -162,7 +162,9 @@ impl Executor {
                     let _ = inputs.send(verify_claim(client.as_ref(), *check));
                 });
             }
-            Effect::Report(report @ (Report::Lie { .. } | Report::ClaimRefused { .. } | Report::JournalTrouble { .. })) => {
+            Effect::Report(
+                report @ (Report::Lie { .. } | Report::ClaimRefused { .. } | Report::JournalTrouble { .. }),
+            ) => {
                 panic!("honest work was refused: {report:?}")
             }
             _ => {}
