@@ -55,7 +55,9 @@ pub struct Failure {
 /// # Errors
 /// The first [`Failure`].
 pub fn run(seed: u64) -> Result<Run, Failure> {
-    finish(seed, World::new(seed))
+    let mut world = World::new(seed);
+    world.begin();
+    finish(seed, world)
 }
 
 /// Runs a seed in which nothing breaks.
@@ -63,12 +65,17 @@ pub fn run(seed: u64) -> Result<Run, Failure> {
 /// # Errors
 /// The first [`Failure`].
 pub fn run_without_faults(seed: u64) -> Result<Run, Failure> {
-    finish(seed, World::without_faults(seed))
+    let mut world = World::without_faults(seed);
+    world.begin();
+    finish(seed, world)
 }
 
-fn finish(seed: u64, mut world: World) -> Result<Run, Failure> {
-    world.begin();
-    let calm = EPOCH_MILLIS + weather::CALM_MILLIS;
+/// Runs a world that has begun until everything is at rest.
+///
+/// # Errors
+/// The first [`Failure`].
+pub fn finish(seed: u64, mut world: World) -> Result<Run, Failure> {
+    let calm = EPOCH_MILLIS + world.plan.calm_millis;
     let (mut moment, mut steps) = (world.now, 0_u64);
     while world.violation.is_none() && world.step() {
         steps = if world.now.0 < moment.0 + 1000 { steps + 1 } else { 0 };

@@ -145,7 +145,10 @@ impl World {
             Report::AuditDifference { flow, ours, theirs } => {
                 Some(format!("{id:?} sees a difference on {flow:?}: {ours:?} against {theirs:?}"))
             }
-            Report::Frozen { domain } => Some(format!("{id:?} freezes its client of {domain}")),
+            Report::Frozen { domain } => {
+                self.count("clients frozen");
+                (!self.plan.has_fork).then(|| format!("{id:?} freezes its client of {domain}"))
+            }
             Report::ConflictingHead { flow, attester, .. } => {
                 self.count("conflicting heads seen");
                 (!has_bad_attester).then(|| format!("{id:?} accuses {attester} on {flow:?} without reason"))

@@ -162,6 +162,12 @@ impl Disk {
         self.facts.clients.get(&domain).copied()
     }
 
+    /// What was recorded against others.
+    #[must_use]
+    pub fn misbehaviour(&self) -> Vec<cityrelay_core::record::Misbehaviour> {
+        self.journal.view().misbehaviour().unwrap()
+    }
+
     /// Reads every chain of the journal from its start.
     ///
     /// # Errors

@@ -70,8 +70,8 @@ impl World {
         }
     }
 
-    /// The process dies: `machine` was already taken out of it.
-    fn crash(&mut self, id: PeerId) {
+    /// The process dies and comes back a while later.
+    pub fn crash(&mut self, id: PeerId) {
         self.trace(|| format!("{id:?} dies"));
         self.count("crashes");
         let waiting = self.process(id).disk.waiting() as u64;
@@ -240,8 +240,13 @@ impl World {
         let view = self.view(id, chain);
         let lies = self.process(id).weather.node_lies;
         let is_lie = self.dice.chance(lies);
+        let is_fork = recipient == Recipient::Own && self.process(id).weather.shows_fork;
         let answer = self.node_says(id, |world| {
-            let mut update = world.chains[chain].update(after, max_headers, view)?;
+            let mut update = if is_fork {
+                world.chains[chain].forked(after)?
+            } else {
+                world.chains[chain].update(after, max_headers, view)?
+            };
             if let (true, Some(last)) = (is_lie, update.headers.last_mut()) {
                 last.root = keccak256(b"a root that nobody sealed");
             }

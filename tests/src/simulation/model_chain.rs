@@ -177,6 +177,16 @@ impl ModelChain {
         (!headers.is_empty()).then_some(ModelUpdate { headers })
     }
 
+    /// Another header at a height, sealed by as many validators as the real one: they contradict themselves.
+    #[must_use]
+    pub fn forked(&self, at: Height) -> Option<ModelUpdate> {
+        let real = &self.block(at.0)?.header;
+        let mut header = ModelHeader { root: heads_root(&[]), timestamp: real.timestamp + 1, ..real.clone() };
+        let hash = header.hash();
+        header.seals = self.keys.iter().take(QUORUM).enumerate().map(|(n, key)| (n as u64, seal(*key, hash))).collect();
+        Some(ModelUpdate { headers: vec![header] })
+    }
+
     /// Where a chain that lives here stood after the block `tip`.
     #[must_use]
     pub fn hint(&self, flow: Flow, tip: u64) -> Option<ChainPoint> {

@@ -37,6 +37,8 @@ pub struct ProcessWeather {
     pub node_failure: u64,
     /// Its nodes serve false headers, in thousandths.
     pub node_lies: u64,
+    /// Its nodes show another final header at the height that its client trusts.
+    pub shows_fork: bool,
     /// What it says is false, in thousandths.
     pub false_frames: u64,
     /// Longest time of an answer, in milliseconds; 0 for fast nodes.

@@ -13,11 +13,6 @@ use crate::simulation::model_gateway::FAILING_PAYLOAD;
 use crate::simulation::process::{Behaviour, ProcessWeather};
 use crate::simulation::world::{ATTESTERS, Event, RELAYS, THRESHOLD, World};
 
-/// Milliseconds from the start after which nobody sends any more.
-const TRAFFIC_MILLIS: u64 = 45_000;
-/// Milliseconds from the start after which nothing breaks any more.
-pub const CALM_MILLIS: u64 = 60_000;
-
 /// A kind of breakage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -63,8 +58,14 @@ const FAULTS: [Fault; 12] = [
 ];
 
 /// What a run has in store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Plan {
+    /// Milliseconds from the start after which nobody sends any more.
+    pub traffic_millis: u64,
+    /// Milliseconds from the start after which nothing breaks any more.
+    pub calm_millis: u64,
+    /// A chain contradicts itself in this run: clients may freeze.
+    pub has_fork: bool,
     /// The kinds of breakage, each with the mean time between two of it in milliseconds.
     pub faults: Vec<(Fault, u64)>,
     /// Longest extra travel time of a frame, in milliseconds.
@@ -87,6 +88,27 @@ pub struct Plan {
     pub steady: Option<(usize, u64)>,
     /// Entries that an attester is sent at once to catch up; 0 for the protocol's own limit.
     pub claim_limit: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            traffic_millis: 45_000,
+            calm_millis: 60_000,
+            has_fork: false,
+            faults: Vec::new(),
+            slow_line: 0,
+            bad_attester: None,
+            stays_bad: false,
+            rotation: None,
+            is_reserve_early: false,
+            short_deadlines: 0,
+            failing_receivers: 0,
+            has_small_batches: false,
+            steady: None,
+            claim_limit: 0,
+        }
+    }
 }
 
 impl Plan {
@@ -163,12 +185,12 @@ impl World {
                 self.plan_within(after, after + 3000, Event::Rotate(chain));
             }
         }
-        let calm = self.after(CALM_MILLIS);
+        let calm = self.after(self.plan.calm_millis);
         self.agenda.plan(calm, Event::Calm);
     }
 
     fn is_calm(&self) -> bool {
-        self.now.0 >= crate::simulation::world::EPOCH_MILLIS + CALM_MILLIS
+        self.now.0 >= crate::simulation::world::EPOCH_MILLIS + self.plan.calm_millis
     }
 
     fn any_process(&mut self) -> PeerId {
@@ -294,7 +316,7 @@ impl World {
 
     /// Applications send a burst on a lane.
     pub fn send_messages(&mut self) {
-        if self.now.0 > crate::simulation::world::EPOCH_MILLIS + TRAFFIC_MILLIS {
+        if self.now.0 > crate::simulation::world::EPOCH_MILLIS + self.plan.traffic_millis {
             return;
         }
         let steady = self.plan.steady;
