@@ -1,0 +1,35 @@
+//! The program under test, built once with the profile of the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The path of `cityrelay`, as cargo itself names it.
+///
+/// # Panics
+/// When it does not build.
+pub fn cityrelay() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let output = Command::new(cargo)
+        .args(["build", "-p", "cityrelay", "--bin", "cityrelay", "--profile", profile, "--message-format=json"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "cargo build -p cityrelay failed");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_ours = message["target"]["name"] == "cityrelay" && message["target"]["kind"][0] == "bin";
+        message["executable"].as_str().filter(|_| is_ours).map(PathBuf::from)
+    };
+    text.lines().find_map(executable).expect("cargo names the executable that it has built")
+}

@@ -1,0 +1,211 @@
+//! Two cities with two relays and four attesters, and messages between them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use cityrelay::demo::configs::{self, Party, THRESHOLD};
+use cityrelay::demo::setup::{self, Access, Account, Lane, Town};
+use cityrelay::demo::world::World;
+use cityrelay::demo::{ledger, traffic};
+use cityrelay_core::lane::Direction;
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::ledgers::{self, Heads};
+use super::program;
+
+/// How long a process may take to answer after its start.
+pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long everything may take to be settled after the last message: retries wait up to 15 s.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long a node, a relay or a chain may take to answer us.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Running processes, and what they work on.
+#[derive(Debug)]
+pub struct Trial {
+    /// The processes.
+    pub world: World,
+    /// Keys and ports of the relays, then of the attesters.
+    pub parties: Vec<Party>,
+    /// The cities, the lanes, the applications.
+    pub scene: Scene,
+}
+
+/// What messages are sent between.
+#[derive(Debug)]
+pub struct Scene {
+    /// Both cities with their contracts.
+    pub towns: Vec<Town>,
+    /// Six channels, both ways.
+    pub lanes: Vec<Lane>,
+    /// An account in each city that sends.
+    pub applications: Vec<Access>,
+}
+
+impl Trial {
+    /// Starts the devnet's chains of this pairing in a process of their own, and everything beside them.
+    pub async fn with_pairing(dir: &Path, pairing: &str) -> anyhow::Result<Self> {
+        let world = World::start(dir, program::cityrelay(), pairing).await?;
+        Self::begin(dir, world).await
+    }
+
+    /// Deploys the contracts, opens the lanes, starts all processes and waits until they answer.
+    pub async fn begin(dir: &Path, world: World) -> anyhow::Result<Self> {
+        let parties = configs::parties(&world)?;
+        let attesters: Vec<_> = parties.iter().filter(|party| party.is_attester).map(|party| party.attester).collect();
+        let towns = setup::deploy(dir, world.cities(), &attesters, THRESHOLD).await.context("deploy")?;
+        let lanes = setup::open_lanes(&towns).await.context("open the lanes")?;
+        configs::write(&world, &parties, &towns, &lanes)?;
+        let applications = towns.iter().map(|town| setup::access(dir, &town.city, Account::Application));
+        let scene = Scene { applications: applications.collect::<anyhow::Result<_>>()?, towns, lanes };
+        let mut trial = Self { world, parties, scene };
+        for party in &trial.parties {
+            trial.world.run(&party.name)?;
+        }
+        for party in &trial.parties {
+            trial.world.wait_for(&party.name, START_TIMEOUT).await?;
+        }
+        Ok(trial)
+    }
+
+    /// Name of the relay of the first or the second city.
+    pub fn relay(&self, at: usize) -> String {
+        self.parties[at].name.clone()
+    }
+
+    /// Waits until everything that was sent is settled on its source chain and finished in both relays, then checks both
+    /// chains, ends all processes with SIGKILL and checks their journals.
+    ///
+    /// Returns the number of messages.
+    pub async fn finish(mut self) -> anyhow::Result<u64> {
+        self.settle().await?;
+        let mut sent = 0;
+        for lane in &self.scene.lanes {
+            let ledger = ledger::check(&self.scene.towns, lane).await?;
+            ensure!(ledger.sent == ledger.settled, "{} sent, {} settled on {}", ledger.sent, ledger.settled, lane.id);
+            sent += ledger.sent;
+        }
+        let heads = ledgers::heads_on_chains(&self.scene).await?;
+        self.wait_until_relays_know(&heads).await?;
+        for party in &self.parties {
+            self.world.kill(&party.name).await?;
+        }
+        ledgers::check_journals(&self.world, &self.parties, &self.scene, &heads)?;
+        Ok(sent)
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            let (sent, delivered, settled) = self.scene.totals().await?;
+            if settled == sent {
+                return Ok(());
+            }
+            if let Some(casualty) = self.world.casualty() {
+                bail!("{casualty}");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "I3: of {sent} messages {delivered} are delivered and {settled} settled\n{}",
+                self.standing().await
+            );
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A relay sees a block later than we do.
+    async fn wait_until_relays_know(&mut self, heads: &Heads) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        for at in [0, 1] {
+            let relay = self.relay(at);
+            loop {
+                let status = timeout(ANSWER_TIMEOUT, self.world.status(&relay)).await??;
+                let is_done = heads.iter().all(|(flow, head)| {
+                    let (lane, direction) = (flow.lane.to_string(), flow.direction.as_str());
+                    let report = status.flows.iter().find(|flow| flow.lane == lane && flow.direction == direction);
+                    report.is_some_and(|flow| flow.finished == head.index.0)
+                });
+                if is_done {
+                    break;
+                }
+                ensure!(Instant::now() < deadline, "{relay} has unfinished flows\n{}", self.standing().await);
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What both relays say about what is unfinished.
+    async fn standing(&self) -> String {
+        let mut text = String::new();
+        for at in [0, 1] {
+            let relay = self.relay(at);
+            match timeout(ANSWER_TIMEOUT, self.world.status(&relay)).await {
+                Ok(Ok(status)) => {
+                    text.push_str(&format!("{relay}: {} open transactions\n", status.open_transactions));
+                    for trouble in &status.troubles {
+                        text.push_str(&format!("  {}: {}\n", trouble.subject, trouble.reason));
+                    }
+                    for flow in status.flows.iter().filter(|flow| flow.waits_for != "idle") {
+                        text.push_str(&format!(
+                            "  {} {} {}: seen {}, durable {}, finished {}, waits for {}\n",
+                            flow.channel,
+                            flow.direction,
+                            flow.side,
+                            flow.seen,
+                            flow.durable,
+                            flow.finished,
+                            flow.waits_for
+                        ));
+                    }
+                }
+                Ok(Err(error)) => text.push_str(&format!("{relay} does not answer: {error:#}\n")),
+                Err(_) => text.push_str(&format!("{relay} does not answer\n")),
+            }
+        }
+        text
+    }
+}
+
+impl Scene {
+    /// Sends `copies` messages on every lane, all at once, and waits until they are on their chains.
+    pub async fn send_round(&self, round: usize, copies: usize) -> anyhow::Result<()> {
+        try_join_all(self.applications.iter().enumerate().map(|(at, application)| async move {
+            let own = self.lanes.iter().filter(|lane| lane.from == at);
+            let lanes: Vec<&Lane> = own.flat_map(|lane| std::iter::repeat_n(lane, copies)).collect();
+            traffic::send_round(application, &self.towns, &lanes, round).await
+        }))
+        .await
+        .with_context(|| format!("send round {round}"))?;
+        Ok(())
+    }
+
+    /// Rounds with a burst now and then. Returns the number of messages.
+    pub async fn send_rounds(&self, rounds: usize) -> anyhow::Result<u64> {
+        let mut sent = 0;
+        for round in 1..=rounds {
+            let copies = if round % 5 == 3 { 6 } else { 1 };
+            self.send_round(round, copies).await?;
+            sent += (copies * self.lanes.len()) as u64;
+        }
+        Ok(sent)
+    }
+
+    /// Messages sent, delivered and settled on all lanes, by what the chains say.
+    pub async fn totals(&self) -> anyhow::Result<(u64, u64, u64)> {
+        let lanes = try_join_all(self.lanes.iter().map(|lane| ledger::progress(&self.towns, lane))).await?;
+        Ok(lanes.into_iter().fold((0, 0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1, sum.2 + lane.2)))
+    }
+
+    /// In which city stands the chain that holds the head of a flow, and in which the one that takes it in.
+    pub const fn ends(lane: &Lane, direction: Direction) -> (usize, usize) {
+        match direction {
+            Direction::Outbox => (lane.from, lane.to),
+            Direction::Inbox => (lane.to, lane.from),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The real program, killed in the middle: at the end nothing is lost, doubled or forged.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use cityrelay::demo::cities::City;
+use cityrelay::demo::world::World;
+use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
+use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
+use cityrelay_tests::process::blows::{SCRIPT, strike};
+use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
+use cityrelay_tests::process::{play, program};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Rounds of at least one message on each lane; a round takes about as long as a block.
+const ROUNDS: usize = 15;
+
+/// Longer than the daemon gives itself to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Sends while relays and attesters are killed and started again, then checks everything.
+async fn kill_in_the_middle(mut trial: Trial) -> anyhow::Result<()> {
+    let (sent, ()) =
+        tokio::try_join!(trial.scene.send_rounds(ROUNDS), strike(&mut trial.world, &trial.parties, SCRIPT))?;
+    let found = trial.finish().await?;
+    ensure!(found == sent, "I1: {sent} messages were sent, the chains have {found}");
+    Ok(())
+}
+
+#[test]
+fn qbft_to_qbft() {
+    play("qbft-to-qbft", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "alike").await?).await);
+}
+
+#[test]
+fn qbft_to_bcos() {
+    play("qbft-to-bcos", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?).await);
+}
+
+#[test]
+fn anvil_to_bcos() {
+    play("anvil-to-bcos", async |dir| {
+        let anvil = AnvilSealedByTest::start().await?;
+        let bcos = CityConfig { block_period: Duration::from_millis(300), ..CityConfig::default() };
+        let devnet = Devnet::start(DevnetConfig { weighted_bcos: Some(bcos), sealed_evm: None }).await?;
+        let section = devnet.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
+        let cities = vec![anvil.city("hangzhou"), City::of_section("shenzhen", &section)];
+        let world = World::beside(&dir, program::cityrelay(), cities)?;
+        kill_in_the_middle(Trial::begin(&dir, world).await?).await?;
+        devnet.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_relay_that_is_told_to_stop_ends_well_and_resumes() {
+    play("stop", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "alike").await?;
+        let relay = trial.relay(0);
+        trial.scene.send_round(1, 2).await?;
+        let pid = trial.world.pid(&relay).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.context("the relay runs")?, Signal::TERM)?;
+        let status = trial.world.wait_for_end(&relay, STOP_TIMEOUT).await?;
+        ensure!(status.code() == Some(0), "it ended with {status}");
+        trial.scene.send_round(2, 2).await?;
+        trial.world.run(&relay)?;
+        trial.world.wait_for(&relay, START_TIMEOUT).await?;
+        trial.scene.send_round(3, 1).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 5 * 12, "60 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_second_instance_on_one_folder_is_refused_by_name() {
+    play("second-instance", async |dir| {
+        let trial = Trial::with_pairing(&dir, "alike").await?;
+        for name in [trial.relay(0), trial.parties[2].name.clone()] {
+            let config = trial.world.home(&name).join("cityrelay.toml").display().to_string();
+            let second = output_of(&["run", "--config", &config]).await?;
+            let said = String::from_utf8_lossy(&second.stderr);
+            ensure!(second.status.code() == Some(1), "the second {name} ended with {}: {said}", second.status);
+            let folder = trial.world.home(&name).join("data").display().to_string();
+            ensure!(said.contains(&folder), "the second {name} does not name {folder}: {said}");
+            ensure!(said.contains("in use by another process"), "the second {name} does not say why: {said}");
+        }
+        // The first ones go on as if nothing had been.
+        trial.scene.send_round(1, 1).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 12, "12 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+/// Runs the program to its end.
+async fn output_of(arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(program::cityrelay());
+    let ended = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    Ok(timeout(START_TIMEOUT, ended).await.context("it keeps running")??)
+}
