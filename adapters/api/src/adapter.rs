@@ -18,6 +18,14 @@ pub trait Adapter: Send + Sync {
     /// The keys that this adapter's chain section knows, for checking, reference and explanation.
     fn keys(&self) -> &'static [KeyDoc];
 
+    /// A value for the section's `anchor` key with which [`Adapter::configure`] takes a section that has none yet: an
+    /// anchor that no chain has, good for nothing but asking its nodes for a real one. `None` where sections have no
+    /// such key.
+    fn placeholder_anchor(&self, section: &serde_json::Value) -> Option<serde_json::Value> {
+        let _ = section;
+        None
+    }
+
     /// Checks a whole chain section (`[chains.<name>]`, without the keys that the daemon owns) and builds the chain.
     /// Relative paths count from `base`. No network is touched.
     ///

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cityrelay_core::chain::{ChainPoint, Entry};
-use cityrelay_core::ids::{Address, Height, Index};
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height, Index, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::SetStatement;
 use cityrelay_core::opaque::Opaque;
@@ -47,11 +48,45 @@ pub trait Source: Send + Sync {
     /// Asks the own nodes whether a validator set is the one in force from that height on.
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError>;
 
+    /// What every configured node says of one block as an anchor, in the order of the configuration; each is asked by
+    /// itself. `None` stands for the newest block that can be an anchor: at or below the lowest tip among the nodes that
+    /// answer, the last block after which no votes are pending where votes change the set, elsewhere that tip itself.
+    ///
+    /// Nothing of it is believed and nothing of it may be used before an operator has compared it out of band. A height
+    /// that can be no anchor of this chain is [`NodeError::Refused`] in every answer.
+    async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer>;
+
     /// The endpoints with what is known of each, for `status` and metrics.
     fn endpoints(&self) -> Vec<EndpointHealth>;
 
     /// Tells the source that the light client refused what this endpoint served.
     fn report_lie(&self, endpoint: &str, check: &'static str);
+}
+
+/// What one node says of a block as an anchor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorAnswer {
+    /// The node, as named in the configuration.
+    pub endpoint: String,
+    /// Whether the operator's own institution runs it.
+    pub is_own: bool,
+    /// The block, or why there is none to show.
+    pub answer: Result<AnchorCandidate, NodeError>,
+}
+
+/// A block that could be an anchor, as one node shows it. Two nodes agree when all of it is equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorCandidate {
+    /// Its height.
+    pub height: Height,
+    /// Its hash, computed from the header that the node served.
+    pub hash: Hash32,
+    /// Its time, as its proposer said.
+    pub timestamp: UnixMillis,
+    /// The value of the section's `anchor` key: one inline TOML table on one line.
+    pub toml: String,
+    /// How many validators it names.
+    pub validators: usize,
 }
 
 /// An update and the endpoint that served it.

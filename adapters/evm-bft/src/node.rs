@@ -1,6 +1,7 @@
 //! Access to nodes: endpoints, reading, writing, recording. Behind the feature `node`.
 
 mod adapter;
+mod anchors;
 mod connect;
 mod endpoint;
 mod events;

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no network, no randomness. The entry is [`client::Client`].
 
+pub mod anchor;
 pub mod client;
 mod equivocation;
 mod finality;

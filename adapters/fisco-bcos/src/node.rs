@@ -2,6 +2,7 @@
 
 mod account_file;
 pub mod adapter;
+mod anchors;
 mod config;
 mod confirm;
 mod endpoint;

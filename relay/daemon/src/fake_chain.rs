@@ -9,7 +9,8 @@ use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
 use cityrelay_api::recording::{RecordedStep, Recording};
 use cityrelay_api::source::{
-    Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError, ServedUpdate, Source,
+    AnchorAnswer, AnchorCandidate, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest,
+    NodeError, ServedUpdate, Source,
 };
 use cityrelay_api::target::Target;
 use cityrelay_api::{Adapter, Chain, ConfigFault};
@@ -328,6 +329,13 @@ impl Source for FakeChain {
 
     async fn confirm_set(&self, _: &SetStatement) -> Result<Confirmation, NodeError> {
         Ok(Confirmation::NoOwnNode)
+    }
+
+    async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
+        let height = at.unwrap_or(Height(0));
+        let toml = format!("{{ height = {height} }}");
+        let candidate = AnchorCandidate { height, hash: Hash32::ZERO, timestamp: UnixMillis(0), toml, validators: 1 };
+        vec![AnchorAnswer { endpoint: "one".to_owned(), is_own: self.has_own, answer: Ok(candidate) }]
     }
 
     fn endpoints(&self) -> Vec<EndpointHealth> {

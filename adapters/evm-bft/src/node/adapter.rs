@@ -12,6 +12,7 @@ use cityrelay_api::{Adapter, Chain, ConfigFault};
 use cityrelay_core::opaque::Opaque;
 use serde_json::Value;
 
+use super::anchors;
 use super::connect::connect;
 use super::recorder::Recorder;
 use super::signer::Signer;
@@ -32,6 +33,10 @@ impl Adapter for EvmBft {
 
     fn keys(&self) -> &'static [KeyDoc] {
         KEYS
+    }
+
+    fn placeholder_anchor(&self, section: &Value) -> Option<Value> {
+        Some(anchors::placeholder(section))
     }
 
     fn configure(&self, section: &Value, base: &Path) -> Result<Arc<dyn Chain>, Vec<ConfigFault>> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
 use cityrelay_api::source::{
-    Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError, ServedUpdate, Source,
+    AnchorAnswer, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError,
+    ServedUpdate, Source,
 };
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::ids::{Address, Height, Index};
@@ -16,7 +17,7 @@ use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use futures_util::future::join_all;
 
 use super::pool::{Pool, no_node};
-use super::{events, head_proof, updates};
+use super::{anchors, events, head_proof, updates};
 use crate::ADAPTER;
 use crate::verify::client::Client;
 use crate::verify::head::HeadProof;
@@ -183,6 +184,10 @@ impl Source for EvmSource {
             }
         });
         Ok(combine(join_all(asked).await))
+    }
+
+    async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
+        anchors::ask(self.pool.all(), self.client.rules(), at).await
     }
 
     fn endpoints(&self) -> Vec<EndpointHealth> {

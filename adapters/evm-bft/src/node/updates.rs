@@ -5,7 +5,7 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Height;
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{CallError, Endpoint};
 use super::questions::hex_number;
 use crate::codec::extra::MAX_VALIDATORS;
 use crate::codec::header::Header;
@@ -124,15 +124,25 @@ fn read_set_proof(
     }
 }
 
-/// The set proof of one height, for recordings.
+/// The set proof of one height, for recordings and anchors.
+///
+/// # Errors
+/// [`NodeError::Pruned`] when the node no longer has that state.
 pub(super) async fn set_proof_answer(
     endpoint: &Endpoint,
     layout: &ContractLayout,
     height: u64,
 ) -> Result<Value, NodeError> {
     let address = layout.address.to_string();
-    let word =
-        endpoint.call("eth_getStorageAt", json!([address, layout.length_slot.to_string(), hex_number(height)])).await?;
+    let pruned = |error: CallError| match error {
+        CallError::Fault(fault) if fault.is_pruned() => {
+            NodeError::Pruned { endpoint: endpoint.name.clone(), height: Height(height) }
+        }
+        error => error.into(),
+    };
+    let params = json!([address, layout.length_slot.to_string(), hex_number(height)]);
+    let word = endpoint.call("eth_getStorageAt", params).await.map_err(pruned)?;
     let length = read_length(&word).ok_or_else(|| endpoint.malformed("eth_getStorageAt", "a number of validators"))?;
-    Ok(endpoint.call("eth_getProof", json!([address, slots(layout, length), hex_number(height)])).await?)
+    let params = json!([address, slots(layout, length), hex_number(height)]);
+    endpoint.call("eth_getProof", params).await.map_err(pruned)
 }

@@ -85,6 +85,31 @@ pub(super) fn read_header(mode: Mode, header: &Header) -> Result<Reading, Refusa
     }
 }
 
+/// The hash of block 0 and the validators that it lists. It has no seal and no proposer, so the checks of [`read_header`]
+/// do not hold for it.
+pub(super) fn read_genesis(mode: Mode, header: &Header) -> Result<(Hash32, Vec<Validator>), Refusal> {
+    let bft = |layout| {
+        let extra = BftExtra::decode(layout, &header.extra_data).map_err(extra_refusal)?;
+        let hash = header.hash_with_extra(&extra.encode_for_block_hash(layout));
+        Ok((hash, extra.validators.into_iter().map(plain).collect()))
+    };
+    let edge = |scheme| {
+        let extra = EdgeExtra::decode(scheme, &header.extra_data).map_err(extra_refusal)?;
+        Ok((header.hash_of_13_with_extra(&extra.encode_for_block_hash()), extra.validators))
+    };
+    match mode {
+        Mode::Qbft | Mode::QbftContract => bft(BftLayout::Qbft),
+        Mode::Ibft2 => bft(BftLayout::Ibft2),
+        Mode::Ibft1 => {
+            let extra = LegacyExtra::decode(&header.extra_data).map_err(extra_refusal)?;
+            let hash = header.hash_with_extra(&extra.encode_for_block_hash());
+            Ok((hash, extra.validators.into_iter().map(plain).collect()))
+        }
+        Mode::EdgeEcdsa => edge(EdgeScheme::Ecdsa),
+        Mode::EdgeBls => edge(EdgeScheme::Bls),
+    }
+}
+
 fn read_bft(layout: BftLayout, header: &Header) -> Result<Reading, Refusal> {
     let extra = BftExtra::decode(layout, &header.extra_data).map_err(extra_refusal)?;
     let proposer = read_miner(header)?;

@@ -242,7 +242,8 @@ impl<'a> Span<'a> {
     }
 }
 
-fn set_refusal(error: SetError) -> Refusal {
+/// Turns what is wrong with a set into a refusal.
+pub(super) fn set_refusal(error: SetError) -> Refusal {
     match error {
         SetError::Size { got } => Refusal::new("set-size", "1 to 256 validators", got),
         SetError::Repeated { got } => Refusal::new("set-members", "every validator once", got.to_address()),

@@ -1,6 +1,7 @@
 //! Tests of the light client: recorded chains, and chains sealed by the test's own keys.
 
 mod ancestry;
+mod anchor;
 pub(crate) mod contract;
 mod encoding;
 mod equivocation;

@@ -22,13 +22,13 @@ use serde_json::{Value, json};
 use crate::development_chain::{Anvil, section};
 use crate::recorded_node::{Manners, RecordedNode};
 
-fn recording(name: &str) -> Value {
+pub fn recording(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/evm-live").join(format!("{name}.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// The section for a recorded chain, with these nodes.
-fn recorded_section(recording: &Value, modes: Value, nodes: Value) -> Value {
+pub fn recorded_section(recording: &Value, modes: Value, nodes: Value) -> Value {
     let genesis = &recording["blocks"][0];
     json!({
         "chain_id": 571,
@@ -40,11 +40,11 @@ fn recorded_section(recording: &Value, modes: Value, nodes: Value) -> Value {
     })
 }
 
-fn configured(section: &Value) -> Arc<dyn Chain> {
+pub fn configured(section: &Value) -> Arc<dyn Chain> {
     EvmBft.configure(section, Path::new("/")).map_err(|faults| format!("{faults:?}")).unwrap()
 }
 
-fn qbft() -> Value {
+pub fn qbft() -> Value {
     json!([{ "from": 0, "mode": "qbft" }])
 }
 
@@ -66,7 +66,7 @@ async fn follow(chain: &Arc<dyn Chain>, max_headers: u32) -> Height {
     }
 }
 
-fn node(name: &str, url: &str) -> Value {
+pub fn node(name: &str, url: &str) -> Value {
     json!({ "name": name, "url": url, "own": true })
 }
 

@@ -12,6 +12,7 @@ use cityrelay_core::opaque::Opaque;
 use serde_json::Value;
 
 use super::account_file;
+use super::anchors;
 use super::config::{self, ChainConfig, KEYS};
 use super::endpoint::Endpoint;
 use super::pool::Pool;
@@ -36,6 +37,10 @@ impl Adapter for FiscoAdapter {
 
     fn keys(&self) -> &'static [KeyDoc] {
         KEYS
+    }
+
+    fn placeholder_anchor(&self, _section: &Value) -> Option<Value> {
+        Some(anchors::placeholder())
     }
 
     fn configure(&self, section: &Value, base: &Path) -> Result<Arc<dyn Chain>, Vec<ConfigFault>> {

@@ -18,6 +18,11 @@ impl Pool {
         Self { endpoints }
     }
 
+    /// Every endpoint, in the order of the configuration.
+    pub fn all(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
     /// Every endpoint, in the order in which it should be asked.
     pub fn ranked(&self) -> Vec<Arc<Endpoint>> {
         let now = Instant::now();

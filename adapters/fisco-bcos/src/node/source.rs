@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
 use cityrelay_api::source::{
-    Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError, ServedUpdate, Source,
+    AnchorAnswer, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError,
+    ServedUpdate, Source,
 };
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::hash::Hash32;
@@ -20,6 +21,7 @@ use cityrelay_gateway::event::GatewayEvent;
 use cityrelay_gateway::query;
 use tokio::task::JoinSet;
 
+use super::anchors;
 use super::confirm;
 use super::endpoint::Endpoint;
 use super::event_index::{EventIndex, Means, has_no_filter};
@@ -305,6 +307,10 @@ impl Source for FiscoSource {
             answers.push(confirm::set(&endpoint, self.client.suite, statement).await);
         }
         Ok(confirm::combined(&answers))
+    }
+
+    async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
+        anchors::ask(self.pool.all(), self.client.suite, at).await
     }
 
     fn endpoints(&self) -> Vec<EndpointHealth> {

@@ -3,6 +3,7 @@
 #![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod anchors;
 #[path = "../offline/chain.rs"]
 mod chain;
 mod gateway_chain;
