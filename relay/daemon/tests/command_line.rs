@@ -269,6 +269,36 @@ fn a_daemon_that_does_not_run_is_unreachable() {
 }
 
 #[test]
+fn an_anchor_is_fetched_with_a_section_that_has_none_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a.toml");
+    let chain = "[chains.city]\nadapter = \"evm-bft\"\nchain_id = 571\nmode = \"qbft\"\nepoch_length = 30\n";
+    let node = "[[chains.city.nodes]]\nname = \"gone\"\nurl = \"http://127.0.0.1:9\"\n";
+    let fetch = |text: &str, more: &[&str]| {
+        fs::write(&config, text).unwrap();
+        let arguments = ["anchor", "fetch", "--config", config.to_str().unwrap(), "--chain", "city"];
+        cityrelay(&[&arguments, more].concat())
+    };
+    let unreachable = fetch(&format!("{chain}{node}"), &[]);
+    assert_code(&unreachable, 3);
+    assert_eq!(stdout(&unreachable), "");
+    assert!(stderr(&unreachable).contains("gone"), "{}", stderr(&unreachable));
+    let json = fetch(&format!("{chain}{node}"), &["--json"]);
+    let envelope: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!((&envelope["command"], &envelope["ok"]), (&"anchor fetch".into(), &false.into()));
+    assert_eq!(envelope["error"]["code"], "unreachable");
+    assert_eq!(envelope["error"]["details"]["endpoints"][0]["endpoint"], "gone");
+
+    let no_anchor = fetch(&format!("{chain}{node}"), &["--height", "31"]);
+    assert_code(&no_anchor, 2);
+    assert!(stderr(&no_anchor).contains("multiple of epoch_length"), "{}", stderr(&no_anchor));
+    assert_code(&fetch(chain, &[]), 2);
+    let broken = fetch(&format!("{chain}anchor = {{ height = 7 }}\n"), &[]);
+    assert_code(&broken, 2);
+    assert!(stderr(&broken).contains("chains.city.anchor.hash"), "{}", stderr(&broken));
+}
+
+#[test]
 fn a_wrong_command_line_is_a_usage_fault() {
     assert_code(&cityrelay(&["chain", "replay"]), 2);
     assert_code(&cityrelay(&["dance"]), 2);
