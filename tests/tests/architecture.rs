@@ -162,6 +162,7 @@ fn a_chains_name_is_found_outside_its_folder() {
     {
         assert_none(path, &words::breaches(&[file(path, line)]));
     }
+    assert_none("a chain", &words::breaches(&[file("adapters/one/src/x.rs", "fn ethereum_hash() {}")]));
     assert_none("a comment", &words::breaches(&[file("relay/core/src/x.rs", "// as Ethereum does")]));
 }
 

@@ -1,6 +1,6 @@
 //! A chain's name occurs in its own folder and where chains are brought together, nowhere else.
 
-use crate::architecture::{Breach, SourceFile};
+use crate::architecture::{Breach, SourceFile, chain_of};
 
 /// A word and the folder of the chain that it names.
 const NAMES: [(&str, &str); 6] = [
@@ -12,8 +12,9 @@ const NAMES: [(&str, &str); 6] = [
     ("hangzhou", "adapters/evm-bft/"),
 ];
 
-/// Named in code only for what it is: comments may cite where a rule was first written down.
-const NAMES_IN_CODE: [(&str, &str); 1] = [("ethereum", "adapters/evm-bft/")];
+/// A name whose rules and formats others took over: neutral code must not use it, comments may cite it, and every
+/// chain's folder may say that its chain does the same.
+const NAMES_IN_NEUTRAL_CODE: [&str; 1] = ["ethereum"];
 
 /// Where chains are brought together.
 const EVERYWHERE: [&str; 8] =
@@ -27,9 +28,11 @@ pub fn breaches(files: &[SourceFile]) -> Vec<Breach> {
         for (number, line) in file.text.lines().enumerate() {
             let line = line.to_lowercase();
             let code = if file.path.ends_with(".rs") { line.split("//").next().unwrap_or_default() } else { "" };
-            let named = NAMES.iter().filter(|(name, _)| line.contains(name));
-            let coded = NAMES_IN_CODE.iter().filter(|(name, _)| code.contains(name));
-            for (name, _) in named.chain(coded).filter(|(_, home)| !file.path.starts_with(home)) {
+            let is_home = |home: &str| file.path.starts_with(home);
+            let named = NAMES.iter().filter(|(name, home)| line.contains(name) && !is_home(home));
+            let is_neutral = chain_of(&file.path).is_none();
+            let coded = NAMES_IN_NEUTRAL_CODE.iter().filter(|name| is_neutral && code.contains(**name));
+            for name in named.map(|(name, _)| name).chain(coded) {
                 let place = format!("{}:{}", file.path, number + 1);
                 breaches.push(Breach::new(place, format!("names {name}: use a neutral word")));
             }
