@@ -23,10 +23,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sends while relays and attesters are killed and started again, then checks everything.
 async fn kill_in_the_middle(mut trial: Trial) -> anyhow::Result<()> {
-    let (sent, ()) =
-        tokio::try_join!(trial.scene.send_rounds(ROUNDS), strike(&mut trial.world, &trial.parties, SCRIPT))?;
+    let blows = strike(&mut trial.world, &trial.parties, &trial.scene, SCRIPT);
+    let (sent, hits) = tokio::try_join!(trial.scene.send_rounds(ROUNDS), blows)?;
+    ensure!(hits * 2 > SCRIPT.len(), "{hits} of {} blows fell while messages were under way", SCRIPT.len());
     let found = trial.finish().await?;
     ensure!(found == sent, "I1: {sent} messages were sent, the chains have {found}");
+    eprintln!("{sent} messages settled; {hits} of {} blows fell while messages were under way", SCRIPT.len());
     Ok(())
 }
 

@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Chain id of the test's anvil.
 const CHAIN_ID: u64 = 573;
@@ -98,6 +98,8 @@ impl AnvilSealedByTest {
         let validators = sealer.validators.clone();
         let proxy = Arc::new(Proxy { upstream, client: reqwest::Client::new(), sealer: Mutex::new(sealer) });
         let genesis = proxy.seal_up_to(0).await?;
+        // On top of block 0 anvil executes calls at time 0.
+        timeout(START_TIMEOUT, proxy.wait_for_a_block()).await.context("anvil makes no block")??;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let routes = Router::new().route("/", post(answer)).with_state(proxy);
@@ -173,6 +175,14 @@ impl Proxy {
 
     async fn post(&self, call: &Value) -> anyhow::Result<Value> {
         Ok(self.client.post(&self.upstream).json(call).send().await?.json().await?)
+    }
+
+    async fn wait_for_a_block(&self) -> anyhow::Result<()> {
+        let call = json!({ "jsonrpc": "2.0", "id": 0, "method": "eth_blockNumber", "params": [] });
+        while self.post(&call).await?["result"] == "0x0" {
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Seals what is not sealed yet. Returns the hash of the block at that height.

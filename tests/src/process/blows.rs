@@ -6,7 +6,7 @@ use cityrelay::demo::configs::Party;
 use cityrelay::demo::world::World;
 use tokio::time::sleep;
 
-use super::trial::START_TIMEOUT;
+use super::trial::{START_TIMEOUT, Scene};
 
 /// Who is killed, and how long after the one before.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +42,17 @@ pub const SCRIPT: &[Blow] = &[
     blow(120, &[1], 0),
 ];
 
-/// Plays the script to its end.
-pub async fn strike(world: &mut World, parties: &[Party], script: &[Blow]) -> anyhow::Result<()> {
+/// Plays the script to its end. Returns how many blows fell while messages were under way.
+pub async fn strike(world: &mut World, parties: &[Party], scene: &Scene, script: &[Blow]) -> anyhow::Result<usize> {
+    let mut hits = 0;
     for blow in script {
         sleep(Duration::from_millis(blow.after_millis)).await;
         let names = || blow.victims.iter().map(|victim| parties[*victim].name.as_str());
         for name in names() {
             world.kill(name).await?;
         }
+        let (sent, _, settled) = scene.totals().await?;
+        hits += usize::from(settled < sent);
         sleep(Duration::from_millis(blow.down_millis)).await;
         for name in names() {
             world.run(name)?;
@@ -58,5 +61,5 @@ pub async fn strike(world: &mut World, parties: &[Party], script: &[Blow]) -> an
             world.wait_for(name, START_TIMEOUT).await?;
         }
     }
-    Ok(())
+    Ok(hits)
 }
