@@ -164,7 +164,7 @@ impl Daemon {
         let status = self.machine.status();
         let journal = self.executor.journal.stats();
         let link = self.link.stats();
-        self.reporter.snapshot(&status, journal.bytes_on_disk, journal.last_sync, &link);
+        self.reporter.snapshot(&status, &journal, &link);
         self.supervisor.beat(&status, &link, self.health.troubles().len());
     }
 

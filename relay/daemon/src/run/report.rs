@@ -10,6 +10,7 @@ use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::effect::{Report, UpdateOrigin};
 use cityrelay_core::machine::input::ClaimRefusal;
 use cityrelay_core::machine::status::{FlowStatus, Status, WaitReason};
+use cityrelay_journal::Stats as JournalStats;
 use cityrelay_link::LinkStats;
 use tracing::{debug, error, info, warn};
 
@@ -142,7 +143,7 @@ impl Reporter {
     }
 
     /// Computes gauges and health anew.
-    pub fn snapshot(&mut self, status: &Status, journal_bytes: u64, last_sync: Duration, link: &LinkStats) {
+    pub fn snapshot(&mut self, status: &Status, journal: &JournalStats, link: &LinkStats) {
         let now = unix_millis();
         for client in &status.clients {
             let chain = self.handles.chain_name(client.domain);
@@ -160,7 +161,7 @@ impl Reporter {
         }
         self.metrics.open_transactions(status.open_intents);
         self.metrics.audit_differences(self.disputes.len());
-        self.metrics.journal(journal_bytes, last_sync);
+        self.metrics.journal(journal.bytes_on_disk, journal.last_sync);
         self.metrics.sessions(link.sessions);
         for (peer, stats) in &link.peers {
             let is_up = stats.session.is_some();
@@ -169,7 +170,10 @@ impl Reporter {
         for (reason, count) in &link.refusals {
             self.metrics.link_refused(reason, *count);
         }
-        let troubles = self.troubles(status, now);
+        let mut troubles = self.troubles(status, now);
+        if let Some(failure) = &journal.failure {
+            troubles.push(Trouble { subject: "journal".to_owned(), reason: failure.to_string() });
+        }
         self.health.report(troubles);
     }
 
