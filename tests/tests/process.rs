@@ -6,9 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use cityrelay::demo::cities::City;
 use cityrelay::demo::world::World;
+use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::hash::Hash32;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
-use cityrelay_tests::process::blows::{SCRIPT, strike};
+use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
+use cityrelay_tests::process::ledgers::{Heads, check_journals};
 use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
 use cityrelay_tests::process::{play, program};
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,24 +25,29 @@ const ROUNDS: usize = 15;
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sends while relays and attesters are killed and started again, then checks everything.
-async fn kill_in_the_middle(mut trial: Trial) -> anyhow::Result<()> {
-    let blows = strike(&mut trial.world, &trial.parties, &trial.scene, SCRIPT);
+async fn kill_in_the_middle(mut trial: Trial, script: &[Blow]) -> anyhow::Result<()> {
+    let blows = strike(&mut trial.world, &trial.parties, &trial.scene, script);
     let (sent, hits) = tokio::try_join!(trial.scene.send_rounds(ROUNDS), blows)?;
-    ensure!(hits * 2 > SCRIPT.len(), "{hits} of {} blows fell while messages were under way", SCRIPT.len());
+    ensure!(hits * 2 > script.len(), "{hits} of {} blows fell while messages were under way", script.len());
     let found = trial.finish().await?;
     ensure!(found == sent, "I1: {sent} messages were sent, the chains have {found}");
-    eprintln!("{sent} messages settled; {hits} of {} blows fell while messages were under way", SCRIPT.len());
+    eprintln!("{sent} messages settled; {hits} of {} blows fell while messages were under way", script.len());
     Ok(())
 }
 
 #[test]
 fn qbft_to_qbft() {
-    play("qbft-to-qbft", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "alike").await?).await);
+    play("qbft-to-qbft", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "alike").await?, SCRIPT).await);
 }
 
 #[test]
 fn qbft_to_bcos() {
-    play("qbft-to-bcos", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?).await);
+    play("qbft-to-bcos", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?, SCRIPT).await);
+}
+
+#[test]
+fn killed_at_moments_all_over_a_second() {
+    play("sweep", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?, &sweep()).await);
 }
 
 #[test]
@@ -51,7 +59,7 @@ fn anvil_to_bcos() {
         let section = devnet.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
         let cities = vec![anvil.city("hangzhou"), City::of_section("shenzhen", &section)];
         let world = World::beside(&dir, program::cityrelay(), cities)?;
-        kill_in_the_middle(Trial::begin(&dir, world).await?).await?;
+        kill_in_the_middle(Trial::begin(&dir, world).await?, SCRIPT).await?;
         devnet.stop().await;
         Ok(())
     });
@@ -94,6 +102,28 @@ fn a_second_instance_on_one_folder_is_refused_by_name() {
         trial.scene.send_round(1, 1).await?;
         let found = trial.finish().await?;
         ensure!(found == 12, "12 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_journal_that_differs_from_its_chain_is_found() {
+    play("difference", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "alike").await?;
+        trial.scene.send_round(1, 2).await?;
+        let (_, heads) = trial.end().await?;
+        let check = |heads: &Heads| check_journals(&trial.world, &trial.parties, &trial.scene, heads);
+        check(&heads)?;
+        for (flow, head) in &heads {
+            let forged = ChainPoint { head: Hash32([7; 32]), ..*head };
+            let lost = ChainPoint { index: head.index.next(), ..*head };
+            for other in [forged, lost] {
+                let mut heads = heads.clone();
+                heads.insert(*flow, other);
+                let found = check(&heads).err().map(|error| format!("{error:#}")).unwrap_or_default();
+                ensure!(found.contains("I3"), "{other:?} instead of {head:?} gives {found:?}");
+            }
+        }
         Ok(())
     });
 }

@@ -42,6 +42,13 @@ pub const SCRIPT: &[Blow] = &[
     blow(120, &[1], 0),
 ];
 
+/// Each party alone, in turns, started again at once. Between two blows there is ever more time, up to most of a block's
+/// second, so that each party is hit at moments all over it.
+pub fn sweep() -> Vec<Blow> {
+    const ALONE: [&[usize]; 6] = [&[0], &[1], &[2], &[3], &[4], &[5]];
+    ALONE.iter().cycle().zip(0..36).map(|(victim, turn)| blow(turn * 25, victim, 0)).collect()
+}
+
 /// Plays the script to its end. Returns how many blows fell while messages were under way.
 pub async fn strike(world: &mut World, parties: &[Party], scene: &Scene, script: &[Blow]) -> anyhow::Result<usize> {
     let mut hits = 0;
