@@ -49,10 +49,18 @@ fn insert_placeholder(layers: &mut Layers, adapters: Adapters<'_>, chain: &str) 
 }
 
 fn line(answer: &AnchorAnswer) -> String {
-    match &answer.answer {
-        Ok(candidate) => format!("{}: {}", answer.endpoint, short(candidate)),
-        // The error's own words name the endpoint.
-        Err(error) => error.to_string(),
+    let said = match &answer.answer {
+        Ok(candidate) => short(candidate),
+        Err(error) => problem(error),
+    };
+    format!("{}: {said}", answer.endpoint)
+}
+
+/// What is wrong with one node; the error's own words speak of the whole chain.
+fn problem(error: &NodeError) -> String {
+    match error {
+        NodeError::Unreachable { reason, .. } => format!("not reachable: {reason}"),
+        other => other.to_string(),
     }
 }
 
@@ -115,7 +123,7 @@ fn endpoint_json(answer: &AnchorAnswer) -> Value {
             "endpoint": endpoint, "own": is_own, "height": height.0, "hash": hash.to_string(),
             "timestamp": timestamp.0, "validators": validators, "anchor": toml,
         }),
-        Err(error) => json!({ "endpoint": endpoint, "own": is_own, "error": error.to_string() }),
+        Err(error) => json!({ "endpoint": endpoint, "own": is_own, "error": problem(error) }),
     }
 }
 
@@ -228,7 +236,8 @@ mod tests {
         assert_eq!(answer.data["validators"], 4);
         assert_eq!(answer.data["anchor"], candidate(1).toml);
         assert_eq!(answer.data["endpoints"][0]["own"], true);
-        assert!(answer.data["endpoints"][1]["error"].as_str().unwrap().contains("gone"));
+        assert_eq!(answer.data["endpoints"][1]["endpoint"], "gone");
+        assert_eq!(answer.data["endpoints"][1]["error"], "not reachable: refused");
     }
 
     #[test]
