@@ -1,4 +1,5 @@
 //! The rules of the architecture, first on the real repository, then each on made-up input that breaks it.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use cityrelay_tests::architecture::{Breach, Package, SourceFile, Tree, layers, purity, reader, sources, words};
 

@@ -1,5 +1,6 @@
 //! One scenario per invariant that the machine upholds. The seeded runs in `simulation.rs` check I1 to I4 at every step;
 //! here each meets the one situation that it is for.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use cityrelay_core::ids::Index;
 use cityrelay_core::machine::config::PeerId;
