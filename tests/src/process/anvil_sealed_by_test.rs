@@ -68,6 +68,9 @@ impl Drop for AnvilSealedByTest {
 
 impl AnvilSealedByTest {
     /// Starts both. anvil makes a block each second; before Cancun its block 0 has fields that its fork does not have.
+    ///
+    /// # Errors
+    /// When anvil is missing or does not start.
     pub async fn start() -> anyhow::Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/gateway/node_modules");
         let binary = folder.join("@foundry-rs/anvil-linux-amd64/bin/anvil");

@@ -50,6 +50,9 @@ pub fn sweep() -> Vec<Blow> {
 }
 
 /// Plays the script to its end. Returns how many blows fell while messages were under way.
+///
+/// # Errors
+/// When a process ended by itself, or does not answer after its start.
 pub async fn strike(world: &mut World, parties: &[Party], scene: &Scene, script: &[Blow]) -> anyhow::Result<usize> {
     let mut hits = 0;
     for blow in script {

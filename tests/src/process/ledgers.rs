@@ -21,6 +21,9 @@ pub type Heads = BTreeMap<Flow, ChainPoint>;
 type Signed = BTreeMap<(Flow, Index), BTreeMap<Hash32, usize>>;
 
 /// Asks both chains.
+///
+/// # Errors
+/// When a node does not answer.
 pub async fn heads_on_chains(scene: &Scene) -> anyhow::Result<Heads> {
     let mut heads = Heads::new();
     for lane in &scene.lanes {
@@ -42,6 +45,9 @@ pub async fn heads_on_chains(scene: &Scene) -> anyhow::Result<Heads> {
 /// * I4: all attesters together signed one head for an index, and it is on the chain; of the last heads there are enough
 ///   signatures;
 /// * nobody wrote misbehaviour down.
+///
+/// # Errors
+/// The first of these that does not hold, or a journal that can't be read.
 pub fn check_journals(world: &World, parties: &[Party], scene: &Scene, heads: &Heads) -> anyhow::Result<()> {
     let mut signed = Signed::new();
     for (at, party) in parties.iter().enumerate() {
@@ -107,7 +113,7 @@ fn check_relay(journal: &Journal, at: usize, scene: &Scene, heads: &Heads) -> an
             ensure!(finished == head, "I3: {flow:?} is finished up to {finished:?}, on the chain up to {head:?}");
             let entries = journal.entries(flow, Index(1), head.index)?;
             let indices: Vec<u64> = entries.iter().map(|entry| entry.index().0).collect();
-            ensure!(indices == Vec::from_iter(1..=head.index.0), "I2: {flow:?} holds {indices:?}");
+            ensure!(indices == (1..=head.index.0).collect::<Vec<_>>(), "I2: {flow:?} holds {indices:?}");
         }
     }
     Ok(())

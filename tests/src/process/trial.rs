@@ -48,12 +48,18 @@ pub struct Scene {
 
 impl Trial {
     /// Starts the devnet's chains of this pairing in a process of their own, and everything beside them.
+    ///
+    /// # Errors
+    /// When something does not start, or a transaction fails.
     pub async fn with_pairing(dir: &Path, pairing: &str) -> anyhow::Result<Self> {
         let world = World::start(dir, program::cityrelay(), pairing).await?;
         Self::begin(dir, world).await
     }
 
     /// Deploys the contracts, opens the lanes, starts all processes and waits until they answer.
+    ///
+    /// # Errors
+    /// When something does not start, or a transaction fails.
     pub async fn begin(dir: &Path, world: World) -> anyhow::Result<Self> {
         let parties = configs::parties(&world)?;
         let attesters: Vec<_> = parties.iter().filter(|party| party.is_attester).map(|party| party.attester).collect();
@@ -81,6 +87,9 @@ impl Trial {
     /// chains, ends all processes with SIGKILL and checks their journals.
     ///
     /// Returns the number of messages.
+    ///
+    /// # Errors
+    /// What is not settled in time, or an invariant that does not hold.
     pub async fn finish(mut self) -> anyhow::Result<u64> {
         let (sent, heads) = self.end().await?;
         ledgers::check_journals(&self.world, &self.parties, &self.scene, &heads)?;
@@ -88,6 +97,9 @@ impl Trial {
     }
 
     /// All of it but the journals, which can be opened afterwards. Returns the last head of each flow too.
+    ///
+    /// # Errors
+    /// What is not settled in time, or an invariant that does not hold on the chains.
     pub async fn end(&mut self) -> anyhow::Result<(u64, Heads)> {
         self.settle().await?;
         let mut sent = 0;
@@ -179,6 +191,9 @@ impl Trial {
 
 impl Scene {
     /// Sends `copies` messages on every lane, all at once, and waits until they are on their chains.
+    ///
+    /// # Errors
+    /// When a gateway refuses one, or a node does not answer.
     pub async fn send_round(&self, round: usize, copies: usize) -> anyhow::Result<()> {
         try_join_all(self.applications.iter().enumerate().map(|(at, application)| async move {
             let own = self.lanes.iter().filter(|lane| lane.from == at);
@@ -191,6 +206,9 @@ impl Scene {
     }
 
     /// Rounds with a burst now and then. Returns the number of messages.
+    ///
+    /// # Errors
+    /// When a gateway refuses one, or a node does not answer.
     pub async fn send_rounds(&self, rounds: usize) -> anyhow::Result<u64> {
         let mut sent = 0;
         for round in 1..=rounds {
@@ -202,6 +220,9 @@ impl Scene {
     }
 
     /// Messages sent, delivered and settled on all lanes, by what the chains say.
+    ///
+    /// # Errors
+    /// When a node does not answer.
     pub async fn totals(&self) -> anyhow::Result<(u64, u64, u64)> {
         let lanes = try_join_all(self.lanes.iter().map(|lane| ledger::progress(&self.towns, lane))).await?;
         Ok(lanes.into_iter().fold((0, 0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1, sum.2 + lane.2)))
