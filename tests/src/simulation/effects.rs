@@ -136,7 +136,8 @@ impl World {
             Effect::VerifyUpdate { domain, trusted, update, origin } => {
                 let client = &self.clients[self.chain_at(domain)];
                 let result = client.verify_update(domain, &trusted, &update, self.now);
-                self.answer(id, 1, 15, Input::UpdateVerified { domain, update, origin, result });
+                let slow = self.plan.slow_verifier;
+                self.answer(id, 1, 15 + slow, Input::UpdateVerified { domain, update, origin, result });
             }
             Effect::ConfirmSet { domain, statement } => {
                 self.violated(format!("{id:?} asks about a set {statement:?} of {domain}, whose validators are fixed"));
@@ -155,7 +156,8 @@ impl World {
             Effect::VerifyClaim(check) => {
                 let (origin, claim) = (check.origin, check.claim.clone());
                 let result = self.verify_claim(*check);
-                self.answer(id, 1, 20, Input::ClaimVerified { origin, claim, result });
+                let slow = self.plan.slow_verifier;
+                self.answer(id, 1, 20 + slow, Input::ClaimVerified { origin, claim, result });
             }
             Effect::LoadClaim { flow, peer, first, last } => self.load_claim(id, flow, peer, first, last),
             Effect::ReadPoint { flow, index } => {

@@ -70,6 +70,8 @@ pub struct Plan {
     pub faults: Vec<(Fault, u64)>,
     /// Longest extra travel time of a frame, in milliseconds.
     pub slow_line: u64,
+    /// Longest extra time of a verification, in milliseconds: claims wait while a session may end.
+    pub slow_verifier: u64,
     /// One attester of the first set does not do its duty.
     pub bad_attester: Option<(PeerId, Behaviour)>,
     /// It does not mend when everything else does.
@@ -98,6 +100,7 @@ impl Default for Plan {
             has_fork: false,
             faults: Vec::new(),
             slow_line: 0,
+            slow_verifier: 0,
             bad_attester: None,
             stays_bad: false,
             rotation: None,
@@ -123,6 +126,9 @@ impl Plan {
         }
         if dice.chance(density) {
             plan.slow_line = dice.between(50, 2500);
+        }
+        if dice.chance(density) {
+            plan.slow_verifier = dice.between(50, 1500);
         }
         if dice.chance(density) {
             let who = PeerId(u32::try_from(RELAYS).unwrap() + u32::try_from(dice.between(0, 3)).unwrap());
@@ -304,6 +310,7 @@ impl World {
     pub fn calm(&mut self) {
         self.trace(|| "calm".to_owned());
         self.plan.slow_line = 0;
+        self.plan.slow_verifier = 0;
         self.lines.values_mut().for_each(|line| line.is_cut = false);
         self.chains.iter_mut().for_each(|chain| chain.weather = ChainWeather::default());
         for number in 0..self.processes.len() {
