@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cityrelay_tests::simulation::world::{EPOCH_MILLIS, World};
 use cityrelay_tests::simulation::{run, run_without_faults};
 
-/// Seeds of an ordinary test run: about two minutes on one core.
+/// Seeds of an ordinary test run: about four minutes on one core.
 const DEFAULT_SEEDS: u64 = 200;
 
 fn number(name: &str, default: u64) -> u64 {
