@@ -48,6 +48,10 @@ pub trait Source: Send + Sync {
     /// Asks the own nodes whether a validator set is the one in force from that height on.
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError>;
 
+    /// How many transactions wait in the pool of the first node that says so; `None` where no node of this chain does.
+    /// A chain with waiting transactions that makes no block is stalled; one without them may only be idle.
+    async fn pending(&self) -> Result<Option<u64>, NodeError>;
+
     /// What every configured node says of one block as an anchor, in the order of the configuration; each is asked by
     /// itself. `None` stands for the newest block that can be an anchor: at or below the lowest tip among the nodes that
     /// answer, the last block after which no votes are pending where votes change the set, elsewhere that tip itself.

@@ -48,6 +48,9 @@ pub trait Target: Send + Sync {
     /// The chain's clock: time of its latest block, in milliseconds whatever the chain's own unit.
     async fn clock(&self) -> Result<UnixMillis, NodeError>;
 
+    /// What the account can still pay for.
+    async fn funds(&self) -> Result<Funds, NodeError>;
+
     /// Whether one transaction can carry this call: size and gas against the chain's limits.
     async fn fits(&self, call: &GatewayCall) -> Result<Fit, TargetError>;
 }
@@ -102,6 +105,20 @@ pub enum LaneState {
     Closing,
     /// Closed for good.
     Closed,
+}
+
+/// What an account can still pay for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funds {
+    /// Transactions cost nothing on this chain at present.
+    NotNeeded,
+    /// They cost something, and this is left.
+    Left {
+        /// The balance, in the chain's smallest unit.
+        wei: u128,
+        /// How many deliveries of full batches it still pays at the present price; with 0 the next one may fail.
+        transactions: u64,
+    },
 }
 
 /// Whether a call fits into one transaction.

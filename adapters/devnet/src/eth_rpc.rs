@@ -147,6 +147,9 @@ pub fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: &[V
             let world = params.world(1, chain)?;
             Ok(params::quantity_u256(world.balance(address)))
         }
+        "txpool_status" => {
+            Ok(json!({ "pending": params::quantity(chain.pool().len() as u64), "queued": params::quantity(0) }))
+        }
         "eth_getCode" => {
             let address = params.address(0)?;
             let world = params.world(1, chain)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cityrelay_api::adapter::{Adapter, Chain};
 use cityrelay_api::source::{Confirmation, EntryRequest, HeadProofAnswer, HeadProofRequest, Source};
-use cityrelay_api::target::{Fate, Fit, LaneState, Target};
+use cityrelay_api::target::{Fate, Fit, Funds, LaneState, Target};
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::claim::Claim;
 use cityrelay_core::gateway_call::{GatewayCall, LaneLimits};
@@ -247,4 +247,31 @@ async fn an_adapter_goes_on_with_the_node_that_is_left() {
     devnet.weighted_bcos().unwrap().stop_node(0).await.unwrap();
     let followed = follow(&section);
     assert_eq!(followed.source().tip().await.unwrap(), Height(1));
+}
+
+/// A transaction waits while the chain makes no block, and not any more once it does.
+async fn a_stall_shows_in_the_pool(followed: &Followed, stall: impl Fn(bool)) {
+    let (source, target) = (followed.source(), followed.target());
+    assert_eq!(source.pending().await.unwrap(), Some(0));
+    assert_eq!(target.funds().await.unwrap(), Funds::NotNeeded);
+    stall(true);
+    let intent = target.prepare(&GatewayCall::DeployCode { code: vec![0; 2] }, &[], None).await.unwrap();
+    target.broadcast(&intent).await.unwrap();
+    assert_eq!(source.pending().await.unwrap(), Some(1));
+    stall(false);
+    for _ in 0..100 {
+        if source.pending().await.unwrap() == Some(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the transaction still waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_adapters_tell_a_stalled_chain_from_an_idle_one() {
+    let ((evm, evm_section), (bcos, bcos_section)) = tokio::join!(qbft(), bcos(CryptoSuite::Standard));
+    a_stall_shows_in_the_pool(&follow(&evm_section), |is_stalled| evm.sealed_evm().unwrap().stall(is_stalled)).await;
+    a_stall_shows_in_the_pool(&follow(&bcos_section), |is_stalled| bcos.weighted_bcos().unwrap().stall(is_stalled))
+        .await;
 }

@@ -331,6 +331,10 @@ impl Source for FakeChain {
         Ok(Confirmation::NoOwnNode)
     }
 
+    async fn pending(&self) -> Result<Option<u64>, NodeError> {
+        Ok(None)
+    }
+
     async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
         let height = at.unwrap_or(Height(0));
         let toml = format!("{{ height = {height} }}");

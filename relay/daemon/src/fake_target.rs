@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use cityrelay_api::source::NodeError;
-use cityrelay_api::target::{Fate, Fit, Intent, LaneState, Target, TargetError};
+use cityrelay_api::target::{Fate, Fit, Funds, Intent, LaneState, Target, TargetError};
 use cityrelay_core::attestation::Committee;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::gateway_call::GatewayCall;
@@ -74,6 +74,10 @@ impl Target for FakeTarget {
 
     async fn clock(&self) -> Result<UnixMillis, NodeError> {
         Ok(UnixMillis(1_700_000_000_000))
+    }
+
+    async fn funds(&self) -> Result<Funds, NodeError> {
+        Ok(Funds::NotNeeded)
     }
 
     async fn fits(&self, _: &GatewayCall) -> Result<Fit, TargetError> {

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 /// The most calls in one batch; nodes limit it at 1000 or more.
 const BATCH: usize = 50;
 
-/// Methods whose faults tell about the transaction or call that was asked for, not about the node.
-const ABOUT_THE_CALL: [&str; 3] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas"];
+/// Methods whose faults tell about the transaction or call that was asked for, or that the node does not offer them.
+const ABOUT_THE_CALL: [&str; 5] =
+    ["eth_sendRawTransaction", "eth_call", "eth_estimateGas", "txpool_status", "txpool_besuStatistics"];
 
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -159,6 +160,27 @@ impl Endpoint {
             }
         }
         Ok(results)
+    }
+
+    /// How many executable transactions wait in its pool; `None` when it does not tell.
+    pub(crate) async fn pool_size(&self) -> Result<Option<u64>, NodeError> {
+        let number = |value: Option<&Value>| {
+            let value = value?;
+            value.as_u64().or_else(|| crate::codec::json::quantity(value).and_then(|number| number.try_into().ok()))
+        };
+        match self.call("txpool_status", json!([])).await {
+            Ok(status) => return Ok(number(status.get("pending"))),
+            Err(CallError::Node(error)) => return Err(error),
+            Err(CallError::Fault(_)) => {}
+        }
+        match self.call("txpool_besuStatistics", json!([])).await {
+            Ok(status) => {
+                let parts = number(status.get("localCount")).zip(number(status.get("remoteCount")));
+                Ok(parts.map(|(local, remote)| local.saturating_add(remote)))
+            }
+            Err(CallError::Node(error)) => Err(error),
+            Err(CallError::Fault(_)) => Ok(None),
+        }
     }
 
     async fn one_by_one(

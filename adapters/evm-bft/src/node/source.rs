@@ -186,6 +186,19 @@ impl Source for EvmSource {
         Ok(combine(join_all(asked).await))
     }
 
+    /// `txpool_status` (go-ethereum, GoQuorum, Edge) or `txpool_besuStatistics` (Besu); nodes offer them only where their
+    /// operator opened that part of the API.
+    async fn pending(&self) -> Result<Option<u64>, NodeError> {
+        let mut last = None;
+        for endpoint in self.pool.usable() {
+            match endpoint.pool_size().await {
+                Ok(size) => return Ok(size),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(no_node))
+    }
+
     async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
         anchors::ask(self.pool.all(), self.client.rules(), at).await
     }

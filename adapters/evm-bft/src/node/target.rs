@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
 use cityrelay_api::source::NodeError;
-use cityrelay_api::target::{Fate, Fit, Intent, LaneState, Target, TargetError};
+use cityrelay_api::target::{Fate, Fit, Funds, Intent, LaneState, Target, TargetError};
 use cityrelay_core::attestation::Committee;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::gateway_call::GatewayCall;
@@ -30,6 +30,9 @@ use crate::verify::rlp_refusal;
 
 /// The most revert data that is handed on.
 const MAX_OUTPUT_BYTES: usize = 4096;
+
+/// What a delivery of a full batch takes at most: the default of `batch.max_gas`.
+const FULL_DELIVERY_GAS: u64 = 20_000_000;
 
 /// Write access with the configured account.
 #[derive(Debug)]
@@ -189,6 +192,21 @@ impl Target for EvmTarget {
             read::number(&block, "timestamp").map_err(|error| endpoint.misread("eth_getBlockByNumber", &error))
         };
         Ok(UnixMillis(self.pool.first_own(time).await?.saturating_mul(1000)))
+    }
+
+    async fn funds(&self) -> Result<Funds, NodeError> {
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let price = self.fee(&endpoint).await?.most();
+            if price == 0 {
+                return Ok(Funds::NotNeeded);
+            }
+            let account = self.signer.account().to_string();
+            let answer = endpoint.call("eth_getBalance", json!([account, "latest"])).await?;
+            let wei = read::quantity(&answer).ok_or_else(|| endpoint.malformed("eth_getBalance", "a balance"))?;
+            let full = price.saturating_mul(u128::from(gas_limit(&endpoint).await?.min(FULL_DELIVERY_GAS))).max(1);
+            Ok(Funds::Left { wei, transactions: u64::try_from(wei / full).unwrap_or(u64::MAX) })
+        };
+        self.pool.first_own(ask).await
     }
 
     async fn fits(&self, call: &GatewayCall) -> Result<Fit, TargetError> {

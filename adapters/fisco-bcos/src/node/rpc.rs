@@ -41,6 +41,17 @@ impl Endpoint {
         Ok(number)
     }
 
+    /// How many transactions wait in the node's pool.
+    pub async fn pool_size(&self) -> Result<u64, NodeError> {
+        const METHOD: &str = "getPendingTxSize";
+        let answer = self.call(METHOD, self.with_node(&[])).await?;
+        let number = answer.as_u64().or_else(|| {
+            let digits = answer.as_str()?;
+            digits.strip_prefix("0x").map_or_else(|| digits.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok())
+        });
+        number.ok_or_else(|| self.malformed(METHOD, "a number".to_owned()))
+    }
+
     /// A block as the node shows it: header only, with transaction hashes, or with transactions.
     async fn block_json(&self, number: u64, only_header: bool, only_hashes: bool) -> Result<Value, NodeError> {
         const METHOD: &str = "getBlockByNumber";

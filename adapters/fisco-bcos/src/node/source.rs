@@ -309,6 +309,10 @@ impl Source for FiscoSource {
         Ok(confirm::combined(&answers))
     }
 
+    async fn pending(&self) -> Result<Option<u64>, NodeError> {
+        Err(first_answer!(self.pool.ranked(), |endpoint| endpoint.pool_size().await.map(Some)))
+    }
+
     async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
         anchors::ask(self.pool.all(), self.client.suite, at).await
     }

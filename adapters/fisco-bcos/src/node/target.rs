@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
 use cityrelay_api::source::NodeError;
-use cityrelay_api::target::{Fate, Fit, Intent, LaneState, Target, TargetError};
+use cityrelay_api::target::{Fate, Fit, Funds, Intent, LaneState, Target, TargetError};
 use cityrelay_core::attestation::Committee;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::gateway_call::GatewayCall;
@@ -300,6 +300,11 @@ impl Target for FiscoTarget {
                 Err(error) => Err(error),
             }
         }))
+    }
+
+    /// Transactions name no price here (`gasPrice` stays empty), so nothing is taken from the account.
+    async fn funds(&self) -> Result<Funds, NodeError> {
+        Ok(Funds::NotNeeded)
     }
 
     async fn fits(&self, call: &GatewayCall) -> Result<Fit, TargetError> {

@@ -1,7 +1,7 @@
 //! What a machine can say about itself: where each flow stands, and what it waits for.
 
 use crate::frame::Role;
-use crate::ids::{Domain, Height, Index, UnixMillis};
+use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
 use crate::lane::Flow;
 use crate::light_client::HoldReason;
 use crate::machine::Machine;
@@ -128,6 +128,21 @@ pub struct ClientStatus {
     pub is_frozen: bool,
 }
 
+/// The attester set of one verifier, as last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitteeStatus {
+    /// The chain on which the verifier stands.
+    pub domain: Domain,
+    /// The verifier.
+    pub verifier: Address,
+    /// Generation of the set.
+    pub epoch: Epoch,
+    /// How many attesters are in it.
+    pub members: usize,
+    /// How many signatures are enough.
+    pub threshold: u32,
+}
+
 /// The whole machine at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -139,6 +154,8 @@ pub struct Status {
     pub flows: Vec<FlowStatus>,
     /// The peers, and whether their session stands.
     pub peers: Vec<(PeerId, Role, bool)>,
+    /// The attester sets that are known.
+    pub committees: Vec<CommitteeStatus>,
     /// Transactions whose end is not known.
     pub open_intents: usize,
 }
@@ -167,11 +184,19 @@ impl Machine {
             waits_for: WaitReason::Idle,
             next_step: self.desk_due(desk),
         });
+        let committees = self.committees.iter().map(|((domain, verifier), committee)| CommitteeStatus {
+            domain: *domain,
+            verifier: *verifier,
+            epoch: committee.epoch(),
+            members: committee.members().len(),
+            threshold: committee.threshold(),
+        });
         Status {
             role: self.role,
             clients: clients.collect(),
             flows: outbound.chain(inbound).chain(desks).collect(),
             peers: self.peers.values().map(|peer| (peer.setup.id, peer.setup.role, peer.is_ready)).collect(),
+            committees: committees.collect(),
             open_intents: self.jobs.values().filter(|job| job.intent.is_some()).count(),
         }
     }
