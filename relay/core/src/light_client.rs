@@ -97,7 +97,8 @@ pub enum Verdict<S> {
         /// Heights after which another validator set is in force, ascending.
         set_changes: Vec<Height>,
     },
-    /// Nothing is wrong, but at least the last header is not final yet.
+    /// Nothing is wrong, but at least the last header is not final yet, or the client can't go on from here by itself:
+    /// the same update may do when more is known. The party that served it stays in good standing.
     HeldBack {
         /// What is trusted now, the held-back headers included.
         state: S,
@@ -112,7 +113,7 @@ pub enum Verdict<S> {
     Refused(Refusal),
 }
 
-/// Why a header waits for something.
+/// Why a header waits for something. Nobody is to blame: whoever served it is no liar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HoldReason {
@@ -134,15 +135,77 @@ pub enum HoldReason {
         /// The adapter's digest of the new set.
         digest: Hash32,
     },
+    /// More headers wait for a quorum than are kept. A sealed header among those asked for at once still finalises them.
+    #[error(
+        "{held} headers up to block {height} wait for a quorum, and only {limit} are kept; the last carries {got} of \
+         {expected} votes: ask the validators why they don't seal"
+    )]
+    AtBound {
+        /// The last header.
+        height: Height,
+        /// Headers that wait.
+        held: u64,
+        /// Headers that are kept.
+        limit: u64,
+        /// Votes (or weight) that a quorum needs.
+        expected: u64,
+        /// Votes (or weight) that the last header carries.
+        got: u64,
+    },
+    /// As [`Self::AtBound`], and the votes are exactly as many as a weaker commit rule asks for.
+    #[error(
+        "the headers up to block {height} carry {got} votes where a quorum is {expected}: the chain seems to commit by a \
+         weaker rule; change that rule on the chain, see the adapter's README"
+    )]
+    WeakCommitRule {
+        /// The last header.
+        height: Height,
+        /// Votes that a quorum needs.
+        expected: u64,
+        /// Votes that the weaker rule asks for.
+        got: u64,
+    },
+    /// The last final header is older than the configured trusting period: nothing that follows it is believed any more.
+    #[error(
+        "the last final header, block {height}, is {age_seconds} s old and the trusting period is {period_seconds} s: \
+         compare a newer block out of band and anchor the chain anew"
+    )]
+    TrustExpired {
+        /// The last final header.
+        height: Height,
+        /// Its age.
+        age_seconds: u64,
+        /// How old it may be.
+        period_seconds: u64,
+    },
 }
 
 impl HoldReason {
+    /// Every word of [`Self::as_str`], for documentation and metric labels.
+    pub const ALL: [&'static str; 5] =
+        ["short-of-quorum", "set-unconfirmed", "held-at-bound", "weak-commit-rule", "trust-expired"];
+
+    /// The block that it is about.
+    #[must_use]
+    pub const fn height(&self) -> Height {
+        match self {
+            Self::ShortOfQuorum { height, .. }
+            | Self::SetUnconfirmed { height, .. }
+            | Self::AtBound { height, .. }
+            | Self::WeakCommitRule { height, .. }
+            | Self::TrustExpired { height, .. } => *height,
+        }
+    }
+
     /// The word used as a metric label and in logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::ShortOfQuorum { .. } => "short-of-quorum",
             Self::SetUnconfirmed { .. } => "set-unconfirmed",
+            Self::AtBound { .. } => "held-at-bound",
+            Self::WeakCommitRule { .. } => "weak-commit-rule",
+            Self::TrustExpired { .. } => "trust-expired",
         }
     }
 }
@@ -290,5 +353,26 @@ impl From<&[u8]> for Value {
 impl From<&'static str> for Value {
     fn from(text: &'static str) -> Self {
         Self::Text(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_to_hold_back_has_its_word_in_the_list() {
+        let (height, digest) = (Height(7), Hash32::ZERO);
+        let reasons = [
+            HoldReason::ShortOfQuorum { height, expected: 3, got: 2 },
+            HoldReason::SetUnconfirmed { height, digest },
+            HoldReason::AtBound { height, held: 65, limit: 64, expected: 3, got: 2 },
+            HoldReason::WeakCommitRule { height, expected: 4, got: 3 },
+            HoldReason::TrustExpired { height, age_seconds: 11, period_seconds: 10 },
+        ];
+        assert_eq!(reasons.map(|reason| reason.as_str()), HoldReason::ALL);
+        for reason in reasons {
+            assert!(reason.to_string().contains('7'), "{reason} names the block");
+        }
     }
 }

@@ -179,13 +179,17 @@ impl LightClient for ModelLightClient {
                     detail: held.root.0.to_vec(),
                 }));
                 short = None;
-            } else if state.held.len() > MAX_HELD {
-                return Verdict::Refused(Refusal::new("held", MAX_HELD, state.held.len()).at(at));
             } else {
                 let (expected, got) = (self.quorum as u64, votes as u64);
-                short = Some(HoldReason::ShortOfQuorum { height: at, expected, got });
+                let (held, limit) = (state.held.len() as u64, MAX_HELD as u64);
+                short = Some(if held > limit {
+                    HoldReason::AtBound { height: at, held, limit, expected, got }
+                } else {
+                    HoldReason::ShortOfQuorum { height: at, expected, got }
+                });
             }
         }
+        state.held.truncate(MAX_HELD);
         match short {
             Some(reason) => Verdict::HeldBack { state, headers: finals, set_changes: Vec::new(), reason },
             None => Verdict::Advanced { state, headers: finals, set_changes: Vec::new() },

@@ -51,7 +51,9 @@ impl Client {
         if update.items.is_empty() || update.items.len() > MAX_UPDATE_HEADERS {
             return Err(Refusal::new("update-size", MAX_UPDATE_HEADERS, update.items.len()));
         }
-        self.verify_age(trusted, now)?;
+        if let Some(reason) = self.expired_trust(trusted, now) {
+            return Ok(held_back(trusted.clone(), reason));
+        }
         let new = match compare_with_recent(&self.rules, trusted, &update.items)? {
             Standing::Known => return Ok(advanced(trusted.clone(), Vec::new(), Vec::new())),
             Standing::Follows(items) => items,
@@ -61,9 +63,10 @@ impl Client {
         let links = items.iter().map(|item| span.append(item)).collect::<Result<Vec<_>, _>>()?;
         let Finality { headers, reason } = find_final(&links, &trusted.set)?;
         let held = items.get(headers..).unwrap_or_default();
-        if held.len() > MAX_HELD_HEADERS {
-            return Err(held_too_long(held.len(), reason));
-        }
+        let reason =
+            reason.map(|reason| if held.len() > MAX_HELD_HEADERS { at_bound(held.len(), reason) } else { reason });
+        // Those beyond the bound are asked for again with the next update: it follows the last final header.
+        let held = held.get(..MAX_HELD_HEADERS).unwrap_or(held);
         let state = self.state_after(trusted, links.get(..headers).unwrap_or_default(), held);
         let finals = links.get(..headers).unwrap_or_default();
         let set_changes = finals.iter().filter(|link| link.changes_set).map(|link| Height(link.height)).collect();
@@ -74,15 +77,16 @@ impl Client {
         })
     }
 
-    /// The last final header is young enough: keys that validators have long given up must not decide anything.
-    fn verify_age(&self, trusted: &State, now: UnixMillis) -> Result<(), Refusal> {
+    /// Why nothing is believed any more, when the last final header is too old: keys that validators have long given up
+    /// must not decide anything.
+    fn expired_trust(&self, trusted: &State, now: UnixMillis) -> Option<HoldReason> {
         let period = u64::try_from(self.rules.trusting_period.as_millis()).unwrap_or(u64::MAX);
-        let limit = trusted.timestamp.saturating_mul(1000).saturating_add(period);
-        if trusted.timestamp != 0 && now.0 > limit {
-            let refusal = Refusal::new("trusting-period", limit / 1000, now.0 / 1000);
-            return Err(refusal.at(Height(trusted.height)));
-        }
-        Ok(())
+        let age = now.0.saturating_sub(trusted.timestamp.saturating_mul(1000));
+        (trusted.timestamp != 0 && age > period).then_some(HoldReason::TrustExpired {
+            height: Height(trusted.height),
+            age_seconds: age / 1000,
+            period_seconds: period / 1000,
+        })
     }
 
     fn state_after(&self, trusted: &State, finals: &[Link], held: &[UpdateItem]) -> State {
@@ -118,13 +122,13 @@ impl LightClient for Client {
     /// Checks consecutive headers. Every check, in order:
     ///
     /// 1. `update-size`: at least one header, at most [`MAX_UPDATE_HEADERS`];
-    /// 2. `trusting-period`: the last final header is young enough;
+    /// 2. the last final header is young enough, else everything is held back as `trust-expired`;
     /// 3. headers at or below the trusted height are passed over, but one other than ours is `equivocation` when a
     ///    quorum sealed it, else `other-header` ([`compare_with_recent`]);
     /// 4. `update-gap`: what is left follows the trusted header, or one that is held back;
     /// 5. each header against the one before it, held-back ones first ([`Span::append`]);
     /// 6. seals and finality ([`find_final`]);
-    /// 7. `held-back` or `commits-at-2f-plus-1`: no more than [`MAX_HELD_HEADERS`] wait.
+    /// 7. of those that wait [`MAX_HELD_HEADERS`] are kept; beyond, the reason is `held-at-bound` or `weak-commit-rule`.
     ///
     /// The caller still owes: the state is the last one this client gave (or an anchor), and `now` is its clock.
     fn verify_update(&self, trusted: &State, update: &Update, now: UnixMillis) -> Verdict<State> {
@@ -167,18 +171,21 @@ fn with_held(trusted: &State, new: &[UpdateItem]) -> Result<Vec<UpdateItem>, Ref
     }
 }
 
+const fn held_back(state: State, reason: HoldReason) -> Verdict<State> {
+    Verdict::HeldBack { state, headers: Vec::new(), set_changes: Vec::new(), reason }
+}
+
 /// Names the likely cause: GoQuorum without `ceil2Nby3Block` commits at 2F+1 with F = ceil(n/3)-1, which is less than
 /// ceil(2n/3) for 5, 6, 8, 9 … validators (`consensus/istanbul/qbft/core/core.go:QuorumSize`).
-fn held_too_long(held: usize, reason: Option<HoldReason>) -> Refusal {
-    if let Some(HoldReason::ShortOfQuorum { height, expected, got }) = reason {
-        // ceil(2n/3) = expected has up to two n; the larger one has the larger F.
-        let is_low_rule = (1..=256_u64)
-            .filter(|n| n.saturating_mul(2).div_ceil(3) == expected)
-            .any(|n| got == n.div_ceil(3).saturating_sub(1).saturating_mul(2).saturating_add(1));
-        if is_low_rule && got < expected {
-            return Refusal::new("commits-at-2f-plus-1", expected, got).at(height);
-        }
-        return Refusal::new("held-back", expected, got).at(height);
+fn at_bound(held: usize, reason: HoldReason) -> HoldReason {
+    let HoldReason::ShortOfQuorum { height, expected, got } = reason else { return reason };
+    // ceil(2n/3) = expected has up to two n; the larger one has the larger F.
+    let is_low_rule = (1..=256_u64)
+        .filter(|n| n.saturating_mul(2).div_ceil(3) == expected)
+        .any(|n| got == n.div_ceil(3).saturating_sub(1).saturating_mul(2).saturating_add(1));
+    if is_low_rule && got < expected {
+        return HoldReason::WeakCommitRule { height, expected, got };
     }
-    Refusal::new("held-back", MAX_HELD_HEADERS, held)
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    HoldReason::AtBound { height, held: count(held), limit: count(MAX_HELD_HEADERS), expected, got }
 }

@@ -115,11 +115,15 @@ impl FiscoClient {
         Err(Refusal::new("equivocation", state.hash, hash).equivocation())
     }
 
-    fn verify_period(&self, state: &TrustedState, now: UnixMillis) -> Result<(), Refusal> {
-        let Some(since) = state.trusted_since else { return Ok(()) };
+    /// Why nothing is believed any more, when the last final header is too old.
+    fn expired_trust(&self, state: &TrustedState, now: UnixMillis) -> Option<HoldReason> {
         let period = u64::try_from(self.trusting_period.as_millis()).unwrap_or(u64::MAX);
-        let age = now.0.saturating_sub(since.0);
-        if age > period { Err(Refusal::new("trusting-period", period, age)) } else { Ok(()) }
+        let age = now.0.saturating_sub(state.trusted_since?.0);
+        (age > period).then_some(HoldReason::TrustExpired {
+            height: state.height,
+            age_seconds: age / 1000,
+            period_seconds: period / 1000,
+        })
     }
 }
 
@@ -136,7 +140,8 @@ impl LightClient for FiscoClient {
         state.hash
     }
 
-    /// Checks, in order: `update-empty`; `trusting-period`; then for each header at the trusted height whether it is the
+    /// Checks, in order: `update-empty`; the last final header is young enough, else everything is held back as
+    /// `trust-expired`; then for each header at the trusted height whether it is the
     /// trusted one (`equivocation`), and for each above it every check of [`verify_number`], [`verify_parent`] (and
     /// `header-parent-hash`), [`verify_form`], [`verify_quorum`] and of a set change. The caller still owes: the statement for a set change comes from somebody
     /// who is believed.
@@ -144,8 +149,8 @@ impl LightClient for FiscoClient {
         if update.headers.is_empty() {
             return Verdict::Refused(Refusal::new("update-empty", 1_u64, 0_u64));
         }
-        if let Err(refusal) = self.verify_period(trusted, now) {
-            return Verdict::Refused(refusal);
+        if let Some(reason) = self.expired_trust(trusted, now) {
+            return Verdict::HeldBack { state: trusted.clone(), headers: Vec::new(), set_changes: Vec::new(), reason };
         }
         let mut state = trusted.clone();
         let mut headers = Vec::new();

@@ -158,7 +158,7 @@ fn weight_counts_and_not_the_number_of_signers() {
 }
 
 #[test]
-fn an_empty_update_and_an_expired_trust_are_refused() {
+fn an_empty_update_is_refused_and_an_expired_trust_holds_back() {
     let mut chain = TestChain::new(CryptoSuite::Standard, &[1]);
     let (client, state) = (chain.client(), chain.state());
     assert_eq!(refused(&client, &state, &ChainUpdate { headers: Vec::new() }).check, "update-empty");
@@ -169,7 +169,9 @@ fn an_empty_update_and_an_expired_trust_are_refused() {
     let now = UnixMillis(state.trusted_since.unwrap().0 + 14 * 86_400_000);
     assert!(matches!(client.verify_update(&state, &second, now), Verdict::Advanced { .. }));
     match client.verify_update(&state, &second, UnixMillis(now.0 + 1)) {
-        Verdict::Refused(refusal) => assert_eq!(refusal.check, "trusting-period"),
+        Verdict::HeldBack { state: kept, headers, reason, .. } => {
+            assert_eq!((kept, headers.len(), reason.as_str()), (state, 0, "trust-expired"));
+        }
         other => panic!("{other:?}"),
     }
 }

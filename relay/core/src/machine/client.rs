@@ -130,7 +130,8 @@ impl Client {
                 self.keep(io, state, headers, set_changes.len());
             }
             VerifiedUpdate::HeldBack { state, headers, set_changes, reason } => {
-                let is_new = self.held != Some(reason);
+                let subject = |reason: HoldReason| (reason.as_str(), reason.height());
+                let is_new = self.held.map(subject) != Some(subject(reason));
                 self.held = Some(reason);
                 if is_new {
                     io.report(Report::HeadersHeldBack { domain, reason });

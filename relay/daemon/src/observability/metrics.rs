@@ -14,7 +14,6 @@ use cityrelay_core::lane::Direction;
 use cityrelay_core::light_client::HoldReason;
 use cityrelay_core::machine::status::{FlowStatus, WaitReason};
 use cityrelay_core::record::{IntentEnd, Purpose};
-use cityrelay_core::recovery::Side;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -285,7 +284,7 @@ impl Metrics {
         }
         self.client_frozen.get_or_create(&label).set(i64::from(is_frozen));
         let held = held.map(|reason| reason.as_str());
-        for reason in ["short-of-quorum", "set-unconfirmed"].into_iter().chain(held) {
+        for reason in HoldReason::ALL {
             let label = OfHold { chain: chain.to_owned(), reason };
             self.client_waiting.get_or_create(&label).set(i64::from(Some(reason) == held));
         }
@@ -319,7 +318,7 @@ impl Metrics {
 
     /// Where a flow stands, `age` being that of its oldest unfinished entry.
     pub fn flow(&self, flow: &FlowLabel, status: &FlowStatus, age: Option<Duration>) {
-        let side = side_word(status.side);
+        let side = status.side.as_str();
         let state = |state| OfState {
             lane: flow.lane.clone(),
             channel: flow.channel.clone(),
@@ -459,14 +458,6 @@ fn of_chain(chain: &str) -> OfChain {
     OfChain { chain: chain.to_owned() }
 }
 
-const fn side_word(side: Side) -> &'static str {
-    match side {
-        Side::Outbound => "outbound",
-        Side::Inbound => "inbound",
-        Side::Attester => "attester",
-    }
-}
-
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -485,6 +476,7 @@ mod tests {
     use cityrelay_core::hash::Hash32;
     use cityrelay_core::ids::{Index, UnixMillis};
     use cityrelay_core::lane::Flow;
+    use cityrelay_core::recovery::Side;
 
     use super::*;
 

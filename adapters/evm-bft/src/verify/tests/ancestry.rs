@@ -146,14 +146,16 @@ fn a_short_tip_leaves_what_an_earlier_header_finalised() {
 }
 
 #[test]
-fn too_many_held_back_headers_are_refused_with_the_likely_cause() {
+fn too_many_held_back_headers_wait_with_the_likely_cause_and_go_on_with_a_sealed_one() {
     let mut chain = SealedByTest::new();
     let state = chain.anchor(&FOUR);
     let short: Vec<_> = (0..64).map(|_| chain.next(&Plan::new(&FOUR, &[1, 2]))).collect();
     let (state, _, _) = held(run(&chain.client(), &state, &short));
     assert_eq!(state.held.len(), 64);
     let one_more = chain.draft(&Plan::new(&FOUR, &[1, 2])).1;
-    assert_eq!(refused(run(&chain.client(), &state, &[one_more])).check, "held-back");
+    let (bounded, _, reason) = held(run(&chain.client(), &state, &[one_more]));
+    let expected = HoldReason::AtBound { height: Height(65), held: 65, limit: 64, expected: 3, got: 2 };
+    assert_eq!((reason, bounded), (expected, state.clone()));
     let at_last = chain.draft(&Plan::new(&FOUR, &[1, 2, 3])).1;
     assert_eq!(accepted(run(&chain.client(), &state, &[at_last])).0.height, 65);
 }
@@ -164,8 +166,12 @@ fn a_chain_that_commits_at_2f_plus_1_is_named() {
         let mut chain = SealedByTest::new();
         let state = chain.anchor(validators);
         let items: Vec<_> = (0..65).map(|_| chain.next(&Plan::new(validators, &[1, 2, 3]))).collect();
-        let refusal = refused(run(&chain.client(), &state, &items));
-        assert_eq!(refusal.check, "commits-at-2f-plus-1", "{} validators", validators.len());
+        let (state, _, reason) = held(run(&chain.client(), &state, &items));
+        let expected = HoldReason::WeakCommitRule { height: Height(65), expected: 4, got: 3 };
+        assert_eq!(reason, expected, "{} validators", validators.len());
+        let mut items = items;
+        items.push(chain.next(&Plan::new(validators, validators)));
+        assert_eq!(accepted(run(&chain.client(), &state, &items)).0.height, 66, "later data ends it");
     }
 }
 

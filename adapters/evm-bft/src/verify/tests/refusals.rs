@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::light_client::{LightClient, Refusal};
+use cityrelay_core::ids::Height;
+use cityrelay_core::light_client::{HoldReason, LightClient, Refusal};
 
-use super::kit::{Plan, SealedByTest, accepted, at, key, member, members, refused, run, seal, sealed, update};
+use super::kit::{Plan, SealedByTest, accepted, at, held, key, member, members, refused, run, seal, sealed, update};
 use crate::codec::extra::{BftExtra, BftLayout};
 use crate::codec::header::{ForkItems, Header};
 use crate::codec::rlp::{self, bytes_item, list_item};
@@ -111,8 +112,10 @@ fn a_state_beyond_the_trusting_period_stops_the_client() {
     let client = chain.client();
     let last = chain.tip.timestamp + 100;
     accepted(client.verify_update(&state, &update(std::slice::from_ref(&item)), at(last)));
-    let refusal = refused(client.verify_update(&state, &update(std::slice::from_ref(&item)), at(last + 1)));
-    assert_eq!(refusal.check, "trusting-period");
+    let (kept, headers, reason) =
+        held(client.verify_update(&state, &update(std::slice::from_ref(&item)), at(last + 1)));
+    let expected = HoldReason::TrustExpired { height: Height(state.height), age_seconds: 101, period_seconds: 100 };
+    assert_eq!((&kept, headers.len(), reason), (&state, 0, expected));
     let undated = State { timestamp: 0, ..state };
     accepted(client.verify_update(&undated, &update(&[item]), at(last + 1)));
 }
