@@ -34,6 +34,8 @@ pub enum Record {
         flow: Flow,
         /// The head and its signatures.
         evidence: Evidence,
+        /// When the signatures were enough.
+        at: UnixMillis,
     },
     /// The peer holds the flow up to this point, durably.
     PeerAccepted {
@@ -41,6 +43,8 @@ pub enum Record {
         flow: Flow,
         /// The point.
         point: ChainPoint,
+        /// When it said so.
+        at: UnixMillis,
     },
     /// The target chain has taken the flow in up to this point, finally.
     Done {

@@ -59,8 +59,8 @@ impl Batch<'_> {
                 self.on_client(*domain, state, (*height, *hash), headers)
             }
             Record::Extension(extension) => self.on_extension(extension),
-            Record::Attested { flow, evidence } => self.on_attested(*flow, evidence),
-            Record::PeerAccepted { flow, point } => self.on_peer_accepted(*flow, *point),
+            Record::Attested { flow, evidence, at } => self.on_attested(*flow, evidence, *at),
+            Record::PeerAccepted { flow, point, at } => self.on_peer_accepted(*flow, *point, *at),
             Record::Done { flow, point, at } => self.on_done(*flow, *point, *at),
             Record::Intent(intent) => self.on_intent(intent),
             Record::IntentClosed { domain, hash, end } => self.on_intent_closed(*domain, *hash, *end),

@@ -132,16 +132,18 @@ fn prune_extension(
         let messages = body.messages.into_iter().map(hashed).collect();
         rows.write(Table::Bodies, &key, &BodyRow { messages, tail: Vec::new(), proof: None })?;
     }
-    let mut heads = Vec::new();
-    rows::scan(rows, Table::Evidence, &flow_key(flow), &position_key(flow, span.base.index.next()), |key, _| {
-        let is_inside = read_position_key(key).is_some_and(|(_, index)| index <= span.tip.index);
-        if is_inside {
-            heads.push(key.to_vec());
+    for table in [Table::Evidence, Table::Accepted] {
+        let mut keys = Vec::new();
+        rows::scan(rows, table, &flow_key(flow), &position_key(flow, span.base.index.next()), |key, _| {
+            let is_inside = read_position_key(key).is_some_and(|(_, index)| index <= span.tip.index);
+            if is_inside {
+                keys.push(key.to_vec());
+            }
+            Ok(is_inside)
+        })?;
+        for key in keys {
+            rows.remove(table, &key);
         }
-        Ok(is_inside)
-    })?;
-    for key in heads {
-        rows.remove(Table::Evidence, &key);
     }
     Ok(())
 }

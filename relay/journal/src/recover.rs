@@ -10,7 +10,7 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Message;
 use cityrelay_core::recovery::{Recovered, RecoveredClient, RecoveredFlow, Side};
-use cityrelay_wire::row::{ClientRow, FrozenRow, OrdinalRow, flow_key, position_key};
+use cityrelay_wire::row::{AttestedRow, ClientRow, FrozenRow, OrdinalRow, flow_key, position_key};
 
 use crate::apply::counters;
 use crate::error::JournalError;
@@ -105,7 +105,7 @@ fn evidence_after(rows: &dyn Rows, flow: Flow, after: Index) -> Result<Vec<Evide
     let from = position_key(flow, after.next());
     rows::scan(rows, Table::Evidence, &flow_key(flow), &from, |key, value| {
         // Epochs of one index ascend: the last one stays.
-        let evidence: Evidence = rows::decode(Table::Evidence, key, value)?;
+        let AttestedRow { evidence, .. } = rows::decode(Table::Evidence, key, value)?;
         newest.insert(evidence.point.index, evidence);
         Ok(true)
     })?;

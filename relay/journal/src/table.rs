@@ -17,6 +17,8 @@ pub(crate) enum Table {
     Ids,
     /// Flow, index, epoch → an attested head.
     Evidence,
+    /// Flow, index → when the peer said that it holds it.
+    Accepted,
     /// Flow, index → when it was seen taken in.
     Done,
     /// Flow, index → what was released for signing.
@@ -41,7 +43,7 @@ pub(crate) enum Table {
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Counters,
         Self::Flows,
         Self::Ordinals,
@@ -49,6 +51,7 @@ impl Table {
         Self::Bodies,
         Self::Ids,
         Self::Evidence,
+        Self::Accepted,
         Self::Done,
         Self::Signed,
         Self::Clients,
@@ -71,6 +74,7 @@ impl Table {
             Self::Bodies => "bodies",
             Self::Ids => "ids",
             Self::Evidence => "evidence",
+            Self::Accepted => "accepted",
             Self::Done => "done",
             Self::Signed => "signed",
             Self::Clients => "clients",

@@ -1,15 +1,14 @@
 //! What can be asked of a journal. Every answer comes from one durable snapshot.
 
 use cityrelay_core::chain::{ChainPoint, Entry};
-use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour};
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_wire::row::{
-    ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, OrdinalRow, SignedRow, UnfrozenRow, flow_key,
-    id_prefix, intent_key, position_key, read_id_key, read_position_key,
+    AcceptedRow, AttestedRow, ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, OrdinalRow,
+    SignedRow, UnfrozenRow, flow_key, id_prefix, intent_key, position_key, read_id_key, read_position_key,
 };
 
 use crate::apply::counters;
@@ -41,12 +40,14 @@ pub struct Timeline {
     pub block_time: UnixMillis,
     /// When we verified it.
     pub verified_at: UnixMillis,
-    /// The first attested head that covers it, with its newest epoch.
-    pub attested: Option<(Index, Epoch)>,
+    /// The first attested head that covers it, with its newest epoch and when there were enough signatures of that.
+    pub attested: Option<(Index, Epoch, UnixMillis)>,
     /// The first head covering it that was released for signing here.
     pub signed: Option<(Index, Epoch)>,
     /// Whether the peer holds it.
     pub is_peer_accepted: bool,
+    /// The index up to which the peer said that it holds the flow, and when it said so; gone once pruned.
+    pub peer_accepted: Option<(Index, UnixMillis)>,
     /// The index up to which the target chain was seen to have taken it in, and when that was seen.
     pub done: Option<(Index, UnixMillis)>,
     /// Transactions that carried it, or reached beyond it, in the order of their last index; at most
@@ -261,6 +262,9 @@ impl<'a> View<'a> {
             attested: self.first_attested(flow, index)?,
             signed: self.first_from::<SignedRow>(Table::Signed, flow, index)?.map(|(index, row)| (index, row.epoch)),
             is_peer_accepted: row.is_some_and(|row| row.peer_accepted.index >= index),
+            peer_accepted: self
+                .first_from::<AcceptedRow>(Table::Accepted, flow, index)?
+                .map(|(index, row)| (index, row.at)),
             done: self.first_from::<DoneRow>(Table::Done, flow, index)?.map(|(index, row)| (index, row.at)),
             transactions: self.transactions(flow, index)?,
         }))
@@ -279,13 +283,13 @@ impl<'a> View<'a> {
         }
     }
 
-    fn first_attested(&self, flow: Flow, index: Index) -> Result<Option<(Index, Epoch)>, JournalError> {
-        let mut newest: Option<(Index, Epoch)> = None;
+    fn first_attested(&self, flow: Flow, index: Index) -> Result<Option<(Index, Epoch, UnixMillis)>, JournalError> {
+        let mut newest: Option<(Index, Epoch, UnixMillis)> = None;
         rows::scan(self.rows, Table::Evidence, &flow_key(flow), &position_key(flow, index), |key, value| {
-            let evidence: Evidence = rows::decode(Table::Evidence, key, value)?;
-            let is_same = newest.is_none_or(|(index, _)| index == evidence.point.index);
+            let AttestedRow { evidence, at } = rows::decode(Table::Evidence, key, value)?;
+            let is_same = newest.is_none_or(|(index, ..)| index == evidence.point.index);
             if is_same {
-                newest = Some((evidence.point.index, evidence.epoch));
+                newest = Some((evidence.point.index, evidence.epoch, at));
             }
             Ok(is_same)
         })?;

@@ -32,11 +32,11 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
             },
         ),
         Record::Extension(extension) => write(v1::EXTENSION, &extension.mirror()?),
-        Record::Attested { flow, evidence } => {
-            write(v1::ATTESTED, &v1::Attested { flow: (*flow).into(), evidence: evidence.mirror()? })
+        Record::Attested { flow, evidence, at } => {
+            write(v1::ATTESTED, &v1::Attested { flow: (*flow).into(), evidence: evidence.mirror()?, at: at.0 })
         }
-        Record::PeerAccepted { flow, point } => {
-            write(v1::PEER_ACCEPTED, &v1::PeerAccepted { flow: (*flow).into(), point: (*point).into() })
+        Record::PeerAccepted { flow, point, at } => {
+            write(v1::PEER_ACCEPTED, &v1::PeerAccepted { flow: (*flow).into(), point: (*point).into(), at: at.0 })
         }
         Record::Done { flow, point, at } => {
             write(v1::DONE, &v1::Done { flow: (*flow).into(), point: (*point).into(), at: at.0 })
@@ -74,12 +74,12 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
         }
         v1::EXTENSION => Record::Extension(Mirrored::original(codec::decode(fields)?)),
         v1::ATTESTED => {
-            let v1::Attested { flow, evidence } = codec::decode(fields)?;
-            Record::Attested { flow: flow.into(), evidence: Mirrored::original(evidence) }
+            let v1::Attested { flow, evidence, at } = codec::decode(fields)?;
+            Record::Attested { flow: flow.into(), evidence: Mirrored::original(evidence), at: UnixMillis(at) }
         }
         v1::PEER_ACCEPTED => {
-            let v1::PeerAccepted { flow, point } = codec::decode(fields)?;
-            Record::PeerAccepted { flow: flow.into(), point: point.into() }
+            let v1::PeerAccepted { flow, point, at } = codec::decode(fields)?;
+            Record::PeerAccepted { flow: flow.into(), point: point.into(), at: UnixMillis(at) }
         }
         v1::DONE => {
             let v1::Done { flow, point, at } = codec::decode(fields)?;

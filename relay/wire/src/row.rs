@@ -98,6 +98,22 @@ pub struct BodyRow {
     pub proof: Option<Opaque>,
 }
 
+/// An attested head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedRow {
+    /// The head and its signatures.
+    pub evidence: Evidence,
+    /// When the signatures were enough.
+    pub at: UnixMillis,
+}
+
+/// When the peer said that it holds a flow up to the index in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedRow {
+    /// When it said so.
+    pub at: UnixMillis,
+}
+
 /// When a flow was seen taken in up to the index in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoneRow {
@@ -213,7 +229,7 @@ kinds! {
     FlowRow = 1;
     SpanRow = 2;
     BodyRow = 3;
-    Evidence = 4;
+    AttestedRow = 4;
     DoneRow = 5;
     SignedRow = 6;
     ClientRow = 7;
@@ -226,6 +242,7 @@ kinds! {
     UnfrozenRow = 14;
     CountersRow = 15;
     Misbehaviour = 16;
+    AcceptedRow = 17;
 }
 
 /// Writes a row, with a checksum over table, key and row: a row that turns up under another key is found out.

@@ -41,7 +41,7 @@ impl Facts {
                 Record::Extension(record) => {
                     self.tips.insert(record.flow, record.tip());
                 }
-                Record::Attested { flow, evidence } => {
+                Record::Attested { flow, evidence, .. } => {
                     self.evidence.entry((flow, evidence.point.index)).or_default().push(evidence);
                 }
                 Record::Done { flow, point, .. } => {

@@ -83,7 +83,7 @@ impl Machine {
             } else {
                 After::Reattested { flow, point }
             };
-            self.io.append(vec![Record::Attested { flow, evidence }], after);
+            self.io.append(vec![Record::Attested { flow, evidence, at: self.io.now }], after);
         }
     }
 }

@@ -260,8 +260,9 @@ impl Machine {
         let attested: Vec<Evidence> = evidence.into_iter().map(VerifiedEvidence::into_evidence).collect();
         inbound.verified = tip;
         let own = attested.iter().find(|evidence| evidence.point == tip).cloned();
+        let at = self.io.now;
         let mut records = vec![Record::Extension(record.clone())];
-        records.extend(attested.into_iter().map(|evidence| Record::Attested { flow, evidence }));
+        records.extend(attested.into_iter().map(|evidence| Record::Attested { flow, evidence, at }));
         let ticket = self.io.append(records, After::Inbound { flow, tip, receipt });
         let quorum = Quorum::default();
         inbound.queue.push_back(Incoming { record, tip, is_durable: false, ticket, evidence: own, quorum });
@@ -329,16 +330,23 @@ impl Machine {
         inbound.is_reading = false;
         inbound.next_read = self.io.after(self.io.limits.refresh_interval);
         let Fetched::Some(theirs) = answer else { return };
-        if theirs.index <= inbound.done.index || theirs.index > inbound.durable.index {
+        if theirs.index < inbound.done.index || theirs.index > inbound.durable.index {
             return;
         }
         match inbound.point_at(theirs.index) {
             Some(ours) if ours == theirs => {
+                inbound.is_in_dispute = false;
+                if theirs == inbound.done {
+                    return;
+                }
                 let at = self.io.now;
                 self.io.append(vec![Record::Done { flow, point: theirs, at }], After::Done { flow, point: theirs });
             }
             Some(ours) => {
-                inbound.is_in_dispute = true;
+                // Said again with every reading until the two agree: one word and one record is enough.
+                if core::mem::replace(&mut inbound.is_in_dispute, true) {
+                    return;
+                }
                 let gateway = inbound.lane.target(flow.direction).gateway;
                 let difference = Misbehaviour::AuditDifference { flow, gateway, ours, theirs, at: self.io.now };
                 self.io.append(vec![Record::Misbehaviour(difference)], After::Nothing);

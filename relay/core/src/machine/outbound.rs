@@ -43,6 +43,8 @@ pub(super) struct Outbound {
     next_send: UnixMillis,
     send_tries: u32,
     pub asking: Asking,
+    /// The peer holds another point than ours: an operator must look.
+    pub is_in_dispute: bool,
 }
 
 /// One extension on its way out.
@@ -96,6 +98,7 @@ impl Outbound {
             next_send: UnixMillis(0),
             send_tries: 0,
             asking: Asking::default(),
+            is_in_dispute: false,
         }
     }
 
@@ -404,15 +407,19 @@ impl Machine {
             // Ahead of our own journal, or of what we remember: nothing to compare with, nothing to do.
             None => return,
             Some(ours) => {
-                return self.io.report(Report::AuditDifference { flow, ours, theirs: point });
+                if !core::mem::replace(&mut out.is_in_dispute, true) {
+                    self.io.report(Report::AuditDifference { flow, ours, theirs: point });
+                }
+                return;
             }
         }
+        out.is_in_dispute = false;
         out.accepted = point;
         out.send_tries = 0;
         while out.queue.front().is_some_and(|outgoing| outgoing.is_durable && outgoing.tip.index <= point.index) {
             out.queue.pop_front();
         }
-        self.io.append(vec![Record::PeerAccepted { flow, point }], After::Nothing);
+        self.io.append(vec![Record::PeerAccepted { flow, point, at: self.io.now }], After::Nothing);
         self.advance_outbound(flow);
     }
 

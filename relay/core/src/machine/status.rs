@@ -35,7 +35,7 @@ pub enum WaitReason {
     Transaction,
     /// The last try failed; the next one comes after a wait.
     Retry,
-    /// Journal and gateway differ; an operator must look.
+    /// Journal and gateway (or journal and peer) differ; an operator must look.
     Dispute,
 }
 
@@ -206,7 +206,9 @@ impl Machine {
         let unsigned = out.queue.iter().find(|outgoing| outgoing.evidence.is_none());
         let is_peer_ready = self.peers.get(&out.peer).is_some_and(|peer| peer.is_ready);
         let knows_committee = self.committees.contains_key(&out.lane.target_verifier(out.flow.direction));
-        let waits_for = if client.is_some_and(|client| client.is_frozen) {
+        let waits_for = if out.is_in_dispute {
+            WaitReason::Dispute
+        } else if client.is_some_and(|client| client.is_frozen) {
             WaitReason::Frozen
         } else if unsigned.is_some() {
             if knows_committee { WaitReason::Attestations } else { WaitReason::Committee }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cityrelay_core::chain::Entry;
-use cityrelay_core::frame::Role;
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Domain, Index, LaneId, MessageId, UnixMillis};
@@ -12,7 +11,6 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::machine::effect::JobEnd;
 use cityrelay_core::machine::status::{FlowStatus, Status, WaitReason};
 use cityrelay_core::record::IntentEnd;
-use cityrelay_core::recovery::Side;
 use cityrelay_journal::{Journal, JournalError, Timeline};
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,12 +93,12 @@ impl Backend {
         });
         let peers = status.peers.iter().map(|(peer, role, is_up)| PeerReport {
             name: self.handles.peers.get(peer).cloned().unwrap_or_default(),
-            role: role_word(*role).to_owned(),
+            role: role.as_str().to_owned(),
             is_up: *is_up,
         });
         StatusReport {
             name: self.name.clone(),
-            role: role_word(status.role).to_owned(),
+            role: status.role.as_str().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             troubles: self.health.troubles(),
             chains: chains.collect(),
@@ -119,7 +117,7 @@ impl Backend {
             source: lane.map(|lane| chain(lane.source_domain)).unwrap_or_default(),
             destination: lane.map(|lane| chain(lane.destination_domain)).unwrap_or_default(),
             direction: status.flow.direction.as_str().to_owned(),
-            side: side_word(status.side).to_owned(),
+            side: status.side.as_str().to_owned(),
             seen: status.hint.0,
             durable: status.durable.0,
             finished: status.finished.0,
@@ -266,21 +264,6 @@ fn journal_fault(error: &JournalError) -> ControlFault {
     ControlFault::new(FaultKind::Internal, format!("the journal can't be read: {error}"))
 }
 
-const fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Relay => "relay",
-        Role::Attester => "attester",
-    }
-}
-
-const fn side_word(side: Side) -> &'static str {
-    match side {
-        Side::Outbound => "outbound",
-        Side::Inbound => "inbound",
-        Side::Attester => "attester",
-    }
-}
-
 /// What the journal knows of one position, as lines of a timeline.
 fn describe(lines: &mut Vec<TimelineEntry>, subject: &str, timeline: Option<&Timeline>) {
     let Some(timeline) = timeline else { return };
@@ -297,11 +280,11 @@ fn describe(lines: &mut Vec<TimelineEntry>, subject: &str, timeline: Option<&Tim
     if let Some((index, epoch)) = timeline.signed {
         line(None, "signed", format!("with the head at index {index}, epoch {epoch}"));
     }
-    if let Some((index, epoch)) = timeline.attested {
-        line(None, "attested", format!("with the head at index {index}, epoch {epoch}"));
+    if let Some((index, epoch, at)) = timeline.attested {
+        line(Some(at), "attested", format!("with the head at index {index}, epoch {epoch}"));
     }
     if timeline.is_peer_accepted {
-        line(None, "accepted", "the peer holds it durably".to_owned());
+        line(timeline.peer_accepted.map(|(_, at)| at), "accepted", "the peer holds it durably".to_owned());
     }
     for transaction in &timeline.transactions {
         let end = match transaction.end {

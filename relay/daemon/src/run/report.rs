@@ -27,14 +27,13 @@ pub(super) struct Reporter {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     labels: HashMap<Flow, FlowLabel>,
-    disputes: HashMap<Flow, ()>,
     /// Since when each flow's oldest entry is the same.
     progress: HashMap<Flow, (u64, UnixMillis)>,
 }
 
 impl Reporter {
     pub fn new(handles: Arc<Handles>, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
-        Self { handles, metrics, health, labels: HashMap::new(), disputes: HashMap::new(), progress: HashMap::new() }
+        Self { handles, metrics, health, labels: HashMap::new(), progress: HashMap::new() }
     }
 
     fn channel(&self, lane: LaneId) -> &str {
@@ -117,7 +116,6 @@ impl Reporter {
             }
             Report::AuditDifference { flow, ours, theirs } => {
                 self.metrics.audit_difference();
-                self.disputes.insert(flow, ());
                 let (lane, direction) = (flow.lane, flow.direction.as_str());
                 let (ours, theirs) = (ours.head, theirs.head);
                 error!(%lane, direction, %ours, %theirs, "journal and chain differ: nothing more is carried on this flow");
@@ -160,7 +158,8 @@ impl Reporter {
             self.metrics.flow(&label, flow, flow.oldest.map(|time| age(time, now)));
         }
         self.metrics.open_transactions(status.open_intents);
-        self.metrics.audit_differences(self.disputes.len());
+        let disputes = status.flows.iter().filter(|flow| flow.waits_for == WaitReason::Dispute).count();
+        self.metrics.audit_differences(disputes);
         self.metrics.journal(journal.bytes_on_disk, journal.last_sync);
         self.metrics.sessions(link.sessions);
         for (peer, stats) in &link.peers {

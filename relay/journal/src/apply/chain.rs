@@ -7,7 +7,8 @@ use cityrelay_core::ids::{Epoch, Index, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::record::ExtensionRecord;
 use cityrelay_wire::row::{
-    BodyRow, DoneRow, Kept, KeptOutcome, SignedRow, SpanRow, evidence_key, id_key, position_key,
+    AcceptedRow, AttestedRow, BodyRow, DoneRow, Kept, KeptOutcome, SignedRow, SpanRow, evidence_key, id_key,
+    position_key,
 };
 
 use super::Batch;
@@ -99,15 +100,18 @@ impl Batch<'_> {
         }
     }
 
-    /// The head may lie in the tail that the newest extension was proved with.
-    pub(super) fn on_attested(&mut self, flow: Flow, evidence: &Evidence) -> Result<(), JournalError> {
+    /// The head may lie in the tail that the newest extension was proved with. Recorded again it keeps its first time.
+    pub(super) fn on_attested(&mut self, flow: Flow, evidence: &Evidence, at: UnixMillis) -> Result<(), JournalError> {
         let Evidence { point, epoch, signatures } = evidence;
         if point.index == Index(0) || signatures.is_empty() {
             return Err(JournalError::EmptyEvidence { index: point.index, signatures: signatures.len() });
         }
         match spans::point_in_tail(&self.rows, flow, point.index)? {
             Some(ours) if ours == *point => {
-                self.rows.write(Table::Evidence, &evidence_key(flow, point.index, *epoch), evidence)
+                let key = evidence_key(flow, point.index, *epoch);
+                let earlier: Option<AttestedRow> = rows::read(&self.rows, Table::Evidence, &key)?;
+                let at = earlier.map_or(at, |earlier| earlier.at);
+                self.rows.write(Table::Evidence, &key, &AttestedRow { evidence: evidence.clone(), at })
             }
             Some(ours) => Err(JournalError::Fork { flow, index: point.index, expected: ours.head, got: point.head }),
             None => Err(JournalError::Gap { flow, expected: spans::tip(&self.rows, flow)?.index, got: point.index }),
@@ -115,11 +119,17 @@ impl Batch<'_> {
     }
 
     /// Going back is no news and ignored; another head is refused even then.
-    pub(super) fn on_peer_accepted(&mut self, flow: Flow, point: ChainPoint) -> Result<(), JournalError> {
+    pub(super) fn on_peer_accepted(
+        &mut self,
+        flow: Flow,
+        point: ChainPoint,
+        at: UnixMillis,
+    ) -> Result<(), JournalError> {
         self.verify_point(flow, point)?;
         let mut row = self.flow(flow)?;
         if point.index > row.peer_accepted.index {
             row.peer_accepted = point;
+            self.rows.write(Table::Accepted, &position_key(flow, point.index), &AcceptedRow { at })?;
             self.keep_flow(flow, &row)?;
         }
         Ok(())

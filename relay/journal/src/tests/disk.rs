@@ -89,7 +89,10 @@ fn a_bad_batch_in_a_group_fails_alone() {
     for number in 0..20_usize {
         let records = match number {
             7 => vec![other.extension(3, 9)],
-            8 => vec![other.extension(0, 9), Record::PeerAccepted { flow: other.flow, point: other.wrong(2) }],
+            8 => vec![
+                other.extension(0, 9),
+                Record::PeerAccepted { flow: other.flow, point: other.wrong(2), at: UnixMillis(1) },
+            ],
             _ => vec![one.extension(number - usize::from(number > 8) * 2, number + 1 - usize::from(number > 8) * 2)],
         };
         let answers = answers.clone();

@@ -111,7 +111,11 @@ impl Chain {
     }
 
     pub fn attested(&self, index: usize, epoch: u64) -> Record {
-        Record::Attested { flow: self.flow, evidence: self.evidence(index, epoch) }
+        Record::Attested {
+            flow: self.flow,
+            evidence: self.evidence(index, epoch),
+            at: UnixMillis(index as u64 * 100 + 2),
+        }
     }
 
     pub fn evidence(&self, index: usize, epoch: u64) -> Evidence {
@@ -121,7 +125,7 @@ impl Chain {
     }
 
     pub fn accepted(&self, index: usize) -> Record {
-        Record::PeerAccepted { flow: self.flow, point: self.points[index] }
+        Record::PeerAccepted { flow: self.flow, point: self.points[index], at: UnixMillis(index as u64 * 100 + 3) }
     }
 
     pub fn done(&self, index: usize, at: u64) -> Record {

@@ -45,7 +45,7 @@ fn payloads_of_settled_messages_go_and_their_hashes_stay() {
     assert!(view.extension(outbox.flow, Index(3)).unwrap().is_some());
     assert_eq!(
         view.timeline(outbox.flow, Index(1)).unwrap().unwrap().attested,
-        Some((Index(4), cityrelay_core::ids::Epoch(1)))
+        Some((Index(4), cityrelay_core::ids::Epoch(1), UnixMillis(402)))
     );
     assert_eq!(view.verify().unwrap(), 8);
     assert_eq!(prune(&mut journal, FAR, PruneDepth::Payloads), Pruned::default(), "nothing twice");

@@ -104,9 +104,10 @@ fn a_timeline_tells_what_happened_to_a_message() {
     assert_eq!(timeline.extension, (chain.points[2], chain.points[7]));
     assert_eq!((timeline.proved_at, timeline.block_hash), (Height(70), word("block")));
     assert_eq!((timeline.block_time, timeline.verified_at), (UnixMillis(700), UnixMillis(701)));
-    assert_eq!(timeline.attested, Some((Index(7), Epoch(2))));
+    assert_eq!(timeline.attested, Some((Index(7), Epoch(2), UnixMillis(702))));
     assert_eq!(timeline.signed, Some((Index(7), Epoch(1))));
     assert!(timeline.is_peer_accepted);
+    assert_eq!(timeline.peer_accepted, Some((Index(4), UnixMillis(403))));
     assert_eq!(timeline.done, Some((Index(4), UnixMillis(777))));
     let row = |hash, last, end| CarryTransaction {
         domain: domain(),

@@ -140,7 +140,7 @@ fn an_attested_head_is_on_our_chain() {
     for index in [3, 5] {
         let mut evidence = chain.evidence(index, 1);
         evidence.point = chain.wrong(index);
-        let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence }]);
+        let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence, at: UnixMillis(1) }]);
         assert!(matches!(error, JournalError::Fork { .. }), "{error}");
     }
 }
@@ -153,7 +153,7 @@ fn an_attested_head_may_lie_in_the_tail_of_the_proof() {
     let journal = journal(&[vec![Record::Extension(record)], vec![chain.attested(5, 1)]]);
     let mut evidence = chain.evidence(5, 1);
     evidence.point = chain.wrong(5);
-    let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence }]);
+    let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence, at: UnixMillis(1) }]);
     assert!(matches!(error, JournalError::Fork { .. }), "{error}");
     let error = refusal(&journal, &[chain.attested(6, 1)]);
     assert!(matches!(error, JournalError::Gap { .. }), "{error}");
@@ -166,7 +166,7 @@ fn an_attested_head_has_an_index_and_signatures() {
     let mut unsigned = chain.evidence(2, 1);
     unsigned.signatures.clear();
     for evidence in [unsigned, chain.evidence(0, 1)] {
-        let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence }]);
+        let error = refusal(&journal, &[Record::Attested { flow: chain.flow, evidence, at: UnixMillis(1) }]);
         assert!(matches!(error, JournalError::EmptyEvidence { .. }), "{error}");
     }
 }
@@ -189,7 +189,9 @@ fn marks_are_on_our_chain_and_only_move_forward() {
     // Another head is refused even where going back would be ignored.
     for index in [1, 4, 5] {
         let (flow, point) = (chain.flow, chain.wrong(index));
-        for record in [Record::PeerAccepted { flow, point }, Record::Done { flow, point, at: UnixMillis(1) }] {
+        for record in
+            [Record::PeerAccepted { flow, point, at: UnixMillis(1) }, Record::Done { flow, point, at: UnixMillis(1) }]
+        {
             let error = refusal(&journal, &[record]);
             assert!(matches!(error, JournalError::Fork { .. }), "{error}");
         }

@@ -82,6 +82,7 @@ impl Mirrored for record::ExtensionRecord {
 pub struct Attested {
     pub flow: Flow,
     pub evidence: Evidence,
+    pub at: u64,
 }
 
 #[derive(Clone, Debug, Encode, Decode)]
@@ -89,6 +90,7 @@ pub struct Attested {
 pub struct PeerAccepted {
     pub flow: Flow,
     pub point: Point,
+    pub at: u64,
 }
 
 #[derive(Clone, Debug, Encode, Decode)]

@@ -6,7 +6,7 @@ use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::outcome::Status;
 
 use super::Mirrored;
-use super::parts::{self, Flow, Opaque, Point, Word, domain, words};
+use super::parts::{self, Evidence, Flow, Opaque, Point, Word, domain, words};
 use super::record::{IntentEnd, Purpose};
 use crate::EncodeError;
 use crate::bounded::{ClaimEntries, ClaimTail, Coded, List, Text, WhoBytes};
@@ -151,6 +151,43 @@ impl Mirrored for row::BodyRow {
             tail: mirror.tail.convert(Hash32),
             proof: mirror.proof.map(Mirrored::original),
         }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct AttestedRow {
+    evidence: Evidence,
+    at: u64,
+}
+
+impl Mirrored for row::AttestedRow {
+    type Mirror = AttestedRow;
+
+    fn mirror(&self) -> Result<AttestedRow, EncodeError> {
+        Ok(AttestedRow { evidence: self.evidence.mirror()?, at: self.at.0 })
+    }
+
+    fn original(mirror: AttestedRow) -> Self {
+        Self { evidence: Mirrored::original(mirror.evidence), at: UnixMillis(mirror.at) }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct AcceptedRow {
+    at: u64,
+}
+
+impl Mirrored for row::AcceptedRow {
+    type Mirror = AcceptedRow;
+
+    fn mirror(&self) -> Result<AcceptedRow, EncodeError> {
+        Ok(AcceptedRow { at: self.at.0 })
+    }
+
+    fn original(mirror: AcceptedRow) -> Self {
+        Self { at: UnixMillis(mirror.at) }
     }
 }
 

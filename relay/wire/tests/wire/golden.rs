@@ -79,7 +79,8 @@ fn every_row_has_its_golden_bytes() {
     let tail = vec![word(0x54)];
     check_row("body", &row::BodyRow { messages, tail, proof: Some(samples::opaque(&[1, 2, 3])) });
     check_row("body-pruned", &row::BodyRow { messages: vec![], tail: vec![], proof: None });
-    check_row("evidence", &samples::evidence());
+    check_row("evidence", &row::AttestedRow { evidence: samples::evidence(), at });
+    check_row("accepted", &row::AcceptedRow { at });
     check_row("done", &row::DoneRow { at });
     check_row("signed", &row::SignedRow { head: word(0x34), epoch: Epoch(3) });
     let client =

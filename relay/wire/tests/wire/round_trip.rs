@@ -172,7 +172,10 @@ fn record() -> impl Strategy<Value = Record> {
                 headers
             }
         ),
-        (flow(), evidence()).prop_map(|(flow, evidence)| Record::Attested { flow, evidence }),
+        (flow(), evidence(), any::<u64>()).prop_map(|(flow, evidence, at)| {
+            let at = UnixMillis(at);
+            Record::Attested { flow, evidence, at }
+        }),
         proptest::sample::select(samples::records()).prop_map(|(_, record)| record),
     ]
 }

@@ -244,8 +244,8 @@ pub fn records() -> Vec<(&'static str, Record)> {
         ),
         ("extension-outbox", Record::Extension(extension_record(Direction::Outbox))),
         ("extension-inbox", Record::Extension(extension_record(Direction::Inbox))),
-        ("attested", Record::Attested { flow: outbox, evidence: evidence() }),
-        ("peer-accepted", Record::PeerAccepted { flow: outbox, point: point(8, 0x34) }),
+        ("attested", Record::Attested { flow: outbox, evidence: evidence(), at }),
+        ("peer-accepted", Record::PeerAccepted { flow: outbox, point: point(8, 0x34), at }),
         ("done", Record::Done { flow: outbox, point: point(8, 0x34), at }),
         (
             "intent-succeeded",
