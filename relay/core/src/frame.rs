@@ -99,6 +99,17 @@ pub enum Role {
     Attester,
 }
 
+impl Role {
+    /// The word used in the configuration, in answers and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Attester => "attester",
+        }
+    }
+}
+
 /// Where a light client stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAt {

@@ -10,6 +10,10 @@ use crate::lane::{Flow, LaneIdentity};
 use crate::message::Message;
 use crate::outcome::Outcome;
 
+/// A source gateway keeps its outbox head at every multiple of this index, so that old messages can be settled. The
+/// contracts' own constant is compared with it in `adapters/gateway/tests`.
+pub const ANCHOR_INTERVAL: u64 = 64;
+
 /// A head with enough signatures under one attester epoch: what a committee verifier takes as evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {

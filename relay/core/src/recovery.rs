@@ -21,6 +21,18 @@ pub enum Side {
     Attester,
 }
 
+impl Side {
+    /// The word used as a metric label and in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::Attester => "attester",
+        }
+    }
+}
+
 /// The outstanding part of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {

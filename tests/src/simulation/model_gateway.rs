@@ -6,16 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cityrelay_core::attestation::{Committee, Statement, rotation_digest};
 use cityrelay_core::chain::ChainPoint;
-use cityrelay_core::gateway_call::{Evidence, GatewayCall};
+use cityrelay_core::gateway_call::{ANCHOR_INTERVAL, Evidence, GatewayCall};
 use cityrelay_core::hash::{Hash32, hash_words, keccak256};
 use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow, GatewayAt, LaneIdentity};
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::tag;
-
-/// Every how many messages an outbox head is kept, as in the contract.
-const ANCHOR_INTERVAL: u64 = 64;
 
 /// Places for heads that recent blocks ended with, as in the contract.
 const RECENT_PLACES: u64 = 61;

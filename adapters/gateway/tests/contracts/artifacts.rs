@@ -49,6 +49,13 @@ fn the_included_init_code_is_that_of_the_artifacts() {
 }
 
 #[test]
+fn anchors_lie_where_the_relay_expects_them() {
+    let source = std::fs::read_to_string(folder().join("contracts/GatewayState.sol")).unwrap();
+    let expected = format!("constant ANCHOR_INTERVAL = {};", cityrelay_core::gateway_call::ANCHOR_INTERVAL);
+    assert!(source.contains(&expected), "GatewayState.sol does not say {expected}");
+}
+
+#[test]
 fn contracts_stay_below_the_code_size_limit() {
     for name in ["Gateway.json", "Committee.json"] {
         // EIP-170.

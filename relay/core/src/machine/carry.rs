@@ -4,16 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::attestation::Committee;
 use crate::chain::Entry;
-use crate::gateway_call::{Evidence, GatewayCall};
+use crate::gateway_call::{ANCHOR_INTERVAL, Evidence, GatewayCall};
 use crate::hash::Hash32;
 use crate::ids::{Index, MessageId};
 use crate::lane::Direction;
 use crate::machine::config::Limits;
 use crate::machine::inbound::Inbound;
 use crate::message::Message;
-
-/// A source gateway keeps its outbox head at every multiple of this index; see `adapters/gateway`.
-pub const ANCHOR_INTERVAL: u64 = 64;
 
 /// Whether [`next_call`] has something to give; it is asked often and costs little.
 pub(super) fn has_next(inbound: &Inbound, committee: Option<&Committee>, sent: Option<&Sent>) -> bool {

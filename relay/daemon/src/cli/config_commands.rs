@@ -1,6 +1,5 @@
 //! `config check` and `config reference`.
 
-use cityrelay_core::frame::Role;
 use serde_json::json;
 
 use super::answer::{Answer, Failure};
@@ -20,7 +19,7 @@ pub(super) fn check(sources: &Sources) -> Result<Answer, Failure> {
             })
         })
         .collect();
-    let role = role_word(config.node.role);
+    let role = config.node.role.as_str();
     let data = json!({
         "name": config.node.name, "role": role, "chains": config.chains.keys().collect::<Vec<_>>(),
         "peers": config.peers.iter().map(|peer| &peer.name).collect::<Vec<_>>(), "lanes": lanes,
@@ -42,12 +41,4 @@ pub(super) fn check(sources: &Sources) -> Result<Answer, Failure> {
 pub(super) fn reference() -> Answer {
     let text = reference::text(cityrelay_all::adapters()).trim_end().to_owned();
     Answer { data: json!({"toml": text}), text }
-}
-
-/// The word for a role in answers.
-pub(super) const fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Relay => "relay",
-        Role::Attester => "attester",
-    }
 }
