@@ -8,6 +8,7 @@ mod config_commands;
 mod control_commands;
 mod demo;
 mod keys;
+mod metrics;
 mod run;
 mod setup;
 mod transaction;
@@ -20,6 +21,7 @@ use serde_json::json;
 use self::answer::{Answer, Exit, Failure};
 use self::arguments::{
     AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, GatewayCommand, KeysCommand, LaneCommand,
+    MetricsCommand,
 };
 use crate::config::Sources;
 
@@ -59,6 +61,7 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Status => wait_for(control_commands::status(&sources)),
         Command::Why(arguments) => wait_for(control_commands::why(&sources, &arguments)),
         Command::Send(arguments) => wait_for(control_commands::send(&sources, &arguments)),
+        Command::Metrics(MetricsCommand::Reference) => Ok(metrics::reference()),
         Command::Completions(arguments) => {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Arguments::command(), "cityrelay", &mut script);

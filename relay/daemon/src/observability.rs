@@ -6,6 +6,8 @@ mod logging;
 mod metrics;
 
 pub use endpoint::{MetricsServer, serve};
-pub use health::{Health, Trouble};
+pub use health::{Health, Trouble, TroubleKind};
 pub use logging::start_logging;
-pub use metrics::{CarryKind, FlowLabel, Metrics};
+pub use metrics::{
+    Ages, CarryKind, EvidenceKind, FlowLabel, MetricKind, MetricRow, Metrics, lane_state_word, reference,
+};

@@ -2,16 +2,19 @@
 //!
 //! [`plan`] turns the checked configuration into a machine; [`event_loop`] feeds it inputs and hands its effects out;
 //! [`executor`] does them, each in a task or a worker thread of its own, and answers with inputs. Nothing out here
-//! decides anything about a message.
+//! decides anything about a message. [`survey`] looks at what no message shows, and [`readiness`] says from all of it why
+//! the daemon is not making the progress that it should.
 
 mod control;
 mod event_loop;
 mod executor;
 mod observe;
 mod plan;
+mod readiness;
 mod report;
 mod session;
 mod signer;
 mod supervisor;
+mod survey;
 
 pub use event_loop::run;

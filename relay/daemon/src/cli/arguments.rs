@@ -56,6 +56,9 @@ pub(super) enum Command {
     Why(WhyArguments),
     /// Let the running daemon send a message with its own account
     Send(SendArguments),
+    /// What `/metrics` shows
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
     /// Print a completion script for a shell
     Completions(CompletionArguments),
 }
@@ -81,6 +84,7 @@ impl Command {
             Self::Status => "status",
             Self::Why(_) => "why",
             Self::Send(_) => "send",
+            Self::Metrics(MetricsCommand::Reference) => "metrics reference",
             Self::Completions(_) => "completions",
         }
     }
@@ -111,6 +115,12 @@ pub(super) struct DemoChainsArguments {
     /// Which chains: mixed or alike
     #[arg(long, value_name = "PAIRING", default_value = "mixed")]
     pub(super) pairing: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum MetricsCommand {
+    /// Print every metric with its type, its labels and its meaning
+    Reference,
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -21,6 +21,7 @@ use super::report::Reporter;
 use super::session::Session;
 use super::signer::FileSigner;
 use super::supervisor::Supervisor;
+use super::survey::Surveyor;
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::observability::{Health, Metrics};
@@ -60,13 +61,16 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
     );
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
-    let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone()).await?;
+    metrics.started(unix_millis());
+    let page = axum::Router::new();
+    let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone(), page)?;
     let (link, link_events) = Link::start(link_config(&config)?).context("start the link")?;
     let (backend, questions) = Backend::new(config.node.name.clone(), handles.clone(), journal.clone(), health.clone());
     let control_server = crate::control::serve(&config.control.socket, Arc::new(backend))?;
 
     let (inputs, input_rx) = mpsc::unbounded_channel();
     let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
+    let surveyor = Surveyor::start(&handles, &journal, journal_dir);
     let supervisor = Supervisor::new(&config, handles.clone());
     let executor = Executor {
         handles: handles.clone(),
@@ -81,6 +85,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
         machine,
         executor,
         reporter,
+        surveyor,
         supervisor,
         health,
         link: link.clone(),
@@ -89,6 +94,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
         submitted: HashMap::new(),
     };
     daemon.run(input_rx, link_events, questions, stop).await;
+    drop(daemon);
 
     link.close().await;
     drop((control_server, metrics_server));
@@ -100,6 +106,7 @@ struct Daemon {
     machine: Machine,
     executor: Executor,
     reporter: Reporter,
+    surveyor: Surveyor,
     supervisor: Supervisor,
     health: Arc<Health>,
     link: Link,
@@ -164,7 +171,7 @@ impl Daemon {
         let status = self.machine.status();
         let journal = self.executor.journal.stats();
         let link = self.link.stats();
-        self.reporter.snapshot(&status, &journal, &link);
+        self.reporter.snapshot(&status, &journal, &link, &self.surveyor.read());
         self.supervisor.beat(&status, &link, self.health.troubles().len());
     }
 

@@ -1,25 +1,30 @@
 //! What the machine reports, as log lines, counters and health.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cityrelay_core::ids::{LaneId, UnixMillis};
+use cityrelay_api::source::EndpointHealth;
+use cityrelay_core::frame::Role;
+use cityrelay_core::ids::{Domain, Index, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::effect::{Report, UpdateOrigin};
 use cityrelay_core::machine::input::ClaimRefusal;
-use cityrelay_core::machine::status::{FlowStatus, Status, WaitReason};
+use cityrelay_core::machine::status::{FlowStatus, Status};
+use cityrelay_core::recovery::Side;
 use cityrelay_journal::Stats as JournalStats;
 use cityrelay_link::LinkStats;
 use tracing::{debug, error, info, warn};
 
 use super::plan::Handles;
+use super::readiness::{Picture, Readiness, age, count_differences, ready_attesters};
+use super::survey::Survey;
 use crate::clock::unix_millis;
-use crate::observability::{CarryKind, FlowLabel, Health, Metrics, Trouble};
+use crate::observability::{Ages, CarryKind, EvidenceKind, FlowLabel, Health, Metrics};
 
-/// An unfinished entry older than this makes the daemon unready, whatever it waits for.
-const STALL_AFTER: Duration = Duration::from_secs(120);
+/// Moments at which new entries of a flow were seen that are remembered; beyond that they count as seen later.
+const MAX_SEEN: usize = 1024;
 
 /// Takes reports and snapshots.
 pub(super) struct Reporter {
@@ -27,13 +32,15 @@ pub(super) struct Reporter {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     labels: HashMap<Flow, FlowLabel>,
-    /// Since when each flow's oldest entry is the same.
-    progress: HashMap<Flow, (u64, UnixMillis)>,
+    readiness: Readiness,
+    /// Entries that were seen and are not proved: the highest index at a moment.
+    seen: HashMap<(Flow, Side), VecDeque<(Index, UnixMillis)>>,
 }
 
 impl Reporter {
     pub fn new(handles: Arc<Handles>, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
-        Self { handles, metrics, health, labels: HashMap::new(), progress: HashMap::new() }
+        let readiness = Readiness::default();
+        Self { handles, metrics, health, labels: HashMap::new(), readiness, seen: HashMap::new() }
     }
 
     fn channel(&self, lane: LaneId) -> &str {
@@ -79,7 +86,6 @@ impl Reporter {
                 warn!(chain, who, check = refusal.check, %refusal, "headers were refused");
             }
             Report::Frozen { domain } => {
-                self.metrics.equivocation();
                 let chain = self.handles.chain_name(domain);
                 error!(chain, "two final headers at one height: the client is frozen until an operator decides");
             }
@@ -115,13 +121,11 @@ impl Reporter {
                 debug!(lane = %flow.lane, direction = flow.direction.as_str(), index = point.index.0, "done");
             }
             Report::AuditDifference { flow, ours, theirs } => {
-                self.metrics.audit_difference();
                 let (lane, direction) = (flow.lane, flow.direction.as_str());
                 let (ours, theirs) = (ours.head, theirs.head);
                 error!(%lane, direction, %ours, %theirs, "journal and chain differ: nothing more is carried on this flow");
             }
             Report::ConflictingHead { flow, ours, theirs, attester } => {
-                self.metrics.conflicting_head();
                 let (index, ours, theirs) = (ours.index.0, ours.head, theirs.head);
                 error!(lane = %flow.lane, index, %ours, %theirs, %attester, "an attester signed another head");
             }
@@ -141,89 +145,84 @@ impl Reporter {
     }
 
     /// Computes gauges and health anew.
-    pub fn snapshot(&mut self, status: &Status, journal: &JournalStats, link: &LinkStats) {
+    pub fn snapshot(&mut self, status: &Status, journal: &JournalStats, link: &LinkStats, survey: &Survey) {
         let now = unix_millis();
+        let endpoints = self.endpoints();
         for client in &status.clients {
             let chain = self.handles.chain_name(client.domain);
             let lag = client.timestamp.map(|time| age(time, now));
             self.metrics.client(chain, client.height, lag, client.held, client.is_frozen);
-        }
-        for chain in self.handles.chains.values() {
-            for endpoint in chain.source.iter().flat_map(|source| source.endpoints()) {
-                self.metrics.endpoint(&chain.name, &endpoint);
+            if let Some(endpoints) = endpoints.get(&client.domain) {
+                self.metrics.endpoints(chain, endpoints, client.height);
             }
         }
         for flow in &status.flows {
             let label = self.label(flow.flow);
-            self.metrics.flow(&label, flow, flow.oldest.map(|time| age(time, now)));
+            let unfinished = flow.oldest.map(|time| age(time, now));
+            let ages = Ages { unproved: self.unproved(flow, now), unfinished };
+            self.metrics.flow(&label, flow, ages);
         }
+        // An attester is asked by relays and asks nobody: how many there are is not its business.
+        for committee in status.committees.iter().filter(|_| status.role == Role::Relay) {
+            self.metrics.committee(self.handles.chain_name(committee.domain), committee);
+        }
+        self.metrics.ready_attesters(ready_attesters(status));
         self.metrics.open_transactions(status.open_intents);
-        let disputes = status.flows.iter().filter(|flow| flow.waits_for == WaitReason::Dispute).count();
-        self.metrics.audit_differences(disputes);
-        self.metrics.journal(journal.bytes_on_disk, journal.last_sync);
+        self.metrics.journal(journal);
+        self.show_link(status, link);
+        self.show_survey(status, survey);
+        let picture = Picture { status, endpoints: &endpoints, survey, journal };
+        self.health.report(self.readiness.troubles(&self.handles, &picture, now));
+    }
+
+    fn endpoints(&self) -> BTreeMap<Domain, Vec<EndpointHealth>> {
+        let sources = self.handles.chains.iter().filter_map(|(domain, chain)| Some((*domain, chain.source.as_ref()?)));
+        sources.map(|(domain, source)| (domain, source.endpoints())).collect()
+    }
+
+    fn show_link(&self, status: &Status, link: &LinkStats) {
         self.metrics.sessions(link.sessions);
-        for (peer, stats) in &link.peers {
-            let is_up = stats.session.is_some();
-            self.metrics.peer(peer.as_str(), is_up, stats.bytes_in, stats.bytes_out, stats.rtt);
+        for (peer, role, _) in &status.peers {
+            let name = self.peer(*peer);
+            if let Some((_, stats)) = link.peers.iter().find(|(known, _)| known.as_str() == name) {
+                self.metrics.peer(name, *role, stats);
+            }
         }
         for (reason, count) in &link.refusals {
             self.metrics.link_refused(reason, *count);
         }
-        let mut troubles = self.troubles(status, now);
-        if let Some(failure) = &journal.failure {
-            troubles.push(Trouble { subject: "journal".to_owned(), reason: failure.to_string() });
-        }
-        self.health.report(troubles);
     }
 
-    /// Why the daemon is not making the progress that it should; nothing means ready.
-    fn troubles(&mut self, status: &Status, now: UnixMillis) -> Vec<Trouble> {
-        let mut troubles = Vec::new();
-        for client in &status.clients {
-            let subject = format!("chain {}", self.handles.chain_name(client.domain));
-            if client.is_frozen {
-                let reason = "two final headers at one height: an operator must decide".to_owned();
-                troubles.push(Trouble { subject, reason });
-            } else if let Some(reason) = client.held {
-                troubles.push(Trouble { subject, reason: reason.to_string() });
+    fn show_survey(&self, status: &Status, survey: &Survey) {
+        for (domain, found) in &survey.chains {
+            let chain = self.handles.chain_name(*domain);
+            self.metrics.chain(chain, found.pending, found.funds);
+            for (lane, state) in &found.lanes {
+                self.metrics.lane_state(*lane, self.channel(*lane), chain, *state);
+            }
+            if let Some(at) = found.audited {
+                self.metrics.audited(chain, at);
             }
         }
-        for (peer, _, is_up) in &status.peers {
-            if !is_up {
-                let subject = format!("peer {}", self.peer(*peer));
-                troubles.push(Trouble { subject, reason: "no session".to_owned() });
-            }
+        if let Some(space) = survey.space {
+            self.metrics.volume(space.size, space.free);
         }
-        for flow in &status.flows {
-            if let Some(reason) = self.stall(flow, now) {
-                let (channel, direction) = (self.channel(flow.flow.lane), flow.flow.direction.as_str());
-                troubles.push(Trouble { subject: format!("lane {channel} {} {direction}", flow.flow.lane), reason });
-            }
+        for kind in EvidenceKind::ALL {
+            self.metrics.evidence(kind, survey.evidence.get(&kind).copied().unwrap_or(0));
         }
-        troubles
+        self.metrics.audit_differences(count_differences(status, survey));
     }
 
-    /// What a flow waits for, when it has waited too long at the same place.
-    fn stall(&mut self, flow: &FlowStatus, now: UnixMillis) -> Option<String> {
-        if flow.waits_for == WaitReason::Idle {
-            self.progress.remove(&flow.flow);
-            return None;
+    /// Since when the oldest entry that was seen and is not proved has been seen.
+    fn unproved(&mut self, flow: &FlowStatus, now: UnixMillis) -> Option<Duration> {
+        let seen = self.seen.entry((flow.flow, flow.side)).or_default();
+        while seen.front().is_some_and(|(index, _)| *index <= flow.durable) {
+            seen.pop_front();
         }
-        let place = flow.finished.0.wrapping_add(flow.durable.0);
-        let (at, since) = *self.progress.entry(flow.flow).or_insert((place, now));
-        if at != place {
-            self.progress.insert(flow.flow, (place, now));
-            return None;
+        let is_new = seen.back().is_none_or(|(index, _)| *index < flow.hint);
+        if flow.hint > flow.durable && is_new && seen.len() < MAX_SEEN {
+            seen.push_back((flow.hint, now));
         }
-        let must_act = matches!(flow.waits_for, WaitReason::Dispute | WaitReason::Frozen);
-        let waited = age(since, now);
-        (must_act || waited > STALL_AFTER).then(|| {
-            let (reason, who) = (flow.waits_for.as_str(), flow.waits_for.who());
-            format!("waits {} s for {reason}: {who} must act", waited.as_secs())
-        })
+        seen.front().map(|(_, at)| age(*at, now))
     }
-}
-
-fn age(time: UnixMillis, now: UnixMillis) -> Duration {
-    Duration::from_millis(now.0.saturating_sub(time.0))
 }

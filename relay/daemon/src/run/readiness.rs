@@ -1,0 +1,246 @@
+//! Why the daemon is not making the progress that it should: up, green and not relaying must be impossible.
+//!
+//! Each reason is found from what stands, never from what was reported once; what must have lasted for a while before it
+//! counts is remembered here. A chain without transactions may make no block: that is idle, not stalled.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use cityrelay_api::source::EndpointHealth;
+use cityrelay_api::target::{Funds, LaneState};
+use cityrelay_core::frame::Role;
+use cityrelay_core::ids::{Domain, Height, LaneId, UnixMillis};
+use cityrelay_core::lane::Flow;
+use cityrelay_core::light_client::HoldReason;
+use cityrelay_core::machine::status::{ClientStatus, FlowStatus, Status, WaitReason};
+use cityrelay_core::recovery::Side;
+use cityrelay_journal::Stats as JournalStats;
+
+use super::plan::Handles;
+use super::survey::{ChainSurvey, Survey};
+use crate::observability::{Trouble, TroubleKind, lane_state_word};
+
+/// An unfinished entry that stays at one place for longer than this makes the daemon unready, whatever it waits for.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+
+/// Headers may be held back for this long at one height: a chain that seals one block late does it all the time.
+const HELD_AFTER: Duration = Duration::from_secs(30);
+
+/// Transactions may wait for this long without a block: block periods are seconds.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+
+/// With less room than this the journal may soon be unable to grow: one sync writes up to 32 MiB, and its file grows in
+/// larger steps.
+const LEAST_FREE_BYTES: u64 = 64 << 20;
+
+/// What stands.
+pub(super) struct Picture<'a> {
+    pub status: &'a Status,
+    pub endpoints: &'a BTreeMap<Domain, Vec<EndpointHealth>>,
+    pub survey: &'a Survey,
+    pub journal: &'a JournalStats,
+}
+
+/// What has to be remembered between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Readiness {
+    /// Where each unfinished flow stands, and since when.
+    places: HashMap<(Flow, Side), (u64, UnixMillis)>,
+    /// Height of each client whose headers are held back, and since when.
+    held: HashMap<Domain, (Height, UnixMillis)>,
+    /// Height of each client of a chain with waiting transactions, and since when.
+    stalls: HashMap<Domain, (Height, UnixMillis)>,
+}
+
+impl Readiness {
+    /// The troubles at this moment; nothing means ready.
+    pub fn troubles(&mut self, handles: &Handles, picture: &Picture<'_>, now: UnixMillis) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for client in &picture.status.clients {
+            self.chain(handles, picture, client, now, &mut troubles);
+        }
+        for (lane, chain, state) in lanes(picture) {
+            troubles.extend(lane_trouble(handles, lane, chain, state));
+        }
+        for (peer, role, is_up) in &picture.status.peers {
+            if *role == Role::Relay && !is_up {
+                let name = handles.peers.get(peer).map_or("unknown", String::as_str);
+                let reason = "no session: the peer, or the network between, must come back";
+                troubles.push(Trouble::new(TroubleKind::PeerDown, format!("peer {name}"), reason));
+            }
+        }
+        troubles.extend(few_attesters(picture.status));
+        for flow in &picture.status.flows {
+            troubles.extend(self.flow(handles, flow, now));
+        }
+        for (flow, chain) in differing(picture) {
+            let reason = format!("the journal and {} differ: the operator must act", handles.chain_name(chain));
+            troubles.push(Trouble::new(TroubleKind::AuditDifference, flow_name(handles, flow), reason));
+        }
+        if let Some(failure) = &picture.journal.failure {
+            troubles.push(Trouble::new(TroubleKind::JournalFailing, "journal", failure.to_string()));
+        }
+        if let Some(space) = picture.survey.space.filter(|space| space.free < LEAST_FREE_BYTES) {
+            let reason = format!(
+                "{} MiB left of {} MiB, at least {} are needed: the operator must make room",
+                space.free >> 20,
+                space.size >> 20,
+                LEAST_FREE_BYTES >> 20
+            );
+            troubles.push(Trouble::new(TroubleKind::DiskFull, "volume of the journal", reason));
+        }
+        troubles
+    }
+
+    fn chain(
+        &mut self,
+        handles: &Handles,
+        picture: &Picture<'_>,
+        client: &ClientStatus,
+        now: UnixMillis,
+        troubles: &mut Vec<Trouble>,
+    ) {
+        let subject = || format!("chain {}", handles.chain_name(client.domain));
+        let survey = picture.survey.chains.get(&client.domain);
+        if client.is_frozen {
+            let reason = "two final headers at one height: the operator must decide";
+            troubles.push(Trouble::new(TroubleKind::ChainFrozen, subject(), reason));
+        }
+        let held_for = lasting(&mut self.held, client.domain, client.height, client.held.is_some(), now);
+        if let Some(reason) = client.held.filter(|reason| held_for > HELD_AFTER || is_at_its_end(reason)) {
+            let reason = format!("for {} s {reason}", held_for.as_secs());
+            troubles.push(Trouble::new(TroubleKind::ChainHeldBack, subject(), reason));
+        }
+        let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);
+        let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now);
+        if stalled_for > STALLED_AFTER {
+            let reason = format!(
+                "transactions wait and no block became final for {} s: the chain's validators must act",
+                stalled_for.as_secs()
+            );
+            troubles.push(Trouble::new(TroubleKind::ChainStalled, subject(), reason));
+        }
+        let endpoints = picture.endpoints.get(&client.domain).map_or(&[][..], Vec::as_slice);
+        if !endpoints.is_empty() && endpoints.iter().all(|endpoint| !endpoint.is_usable) {
+            let words: Vec<String> =
+                endpoints.iter().map(|endpoint| format!("{}: {}", endpoint.name, endpoint.last_error)).collect();
+            troubles.push(Trouble::new(TroubleKind::NodesUnusable, subject(), words.join("; ")));
+        }
+        if let Some(Funds::Left { wei, transactions: 0 }) = survey.and_then(|survey| survey.funds) {
+            let reason = format!("{wei} wei left do not pay for a full delivery: the operator must fund the account");
+            troubles.push(Trouble::new(TroubleKind::AccountEmpty, subject(), reason));
+        }
+    }
+
+    /// What a flow waits for, when it has waited too long at the same place.
+    fn flow(&mut self, handles: &Handles, flow: &FlowStatus, now: UnixMillis) -> Option<Trouble> {
+        let key = (flow.flow, flow.side);
+        if flow.waits_for == WaitReason::Idle {
+            self.places.remove(&key);
+            return None;
+        }
+        let place = flow.finished.0.wrapping_add(flow.durable.0);
+        let (at, since) = *self.places.entry(key).or_insert((place, now));
+        if at != place {
+            self.places.insert(key, (place, now));
+            return None;
+        }
+        let must_act = matches!(flow.waits_for, WaitReason::Dispute | WaitReason::Frozen);
+        let waited = age(since, now);
+        (must_act || waited > STUCK_AFTER).then(|| {
+            let kind = match flow.waits_for {
+                WaitReason::Dispute => TroubleKind::AuditDifference,
+                _ => TroubleKind::LaneStuck,
+            };
+            let (reason, who) = (flow.waits_for.as_str(), flow.waits_for.who());
+            let reason = format!("waits {} s for {reason}: {who} must act", waited.as_secs());
+            Trouble::new(kind, flow_name(handles, flow.flow), reason)
+        })
+    }
+}
+
+/// The flows on which the journal and a chain differ: what the machine stopped for, and what the survey found.
+pub(super) fn count_differences(status: &Status, survey: &Survey) -> usize {
+    let disputes = status.flows.iter().filter(|flow| flow.waits_for == WaitReason::Dispute).map(|flow| flow.flow);
+    let found = survey.chains.values().flat_map(|chain| chain.differences.iter().copied());
+    disputes.chain(found).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+fn differing<'a>(picture: &Picture<'a>) -> impl Iterator<Item = (Flow, Domain)> + use<'a> {
+    let chains = picture.survey.chains.iter();
+    chains.flat_map(|(domain, chain)| chain.differences.iter().map(|flow| (*flow, *domain)))
+}
+
+fn lanes<'a>(picture: &Picture<'a>) -> impl Iterator<Item = (LaneId, Domain, LaneState)> + use<'a> {
+    let states = |chain: &'a ChainSurvey| chain.lanes.iter().map(|(lane, state)| (*lane, *state));
+    let chains = picture.survey.chains.iter();
+    chains.flat_map(move |(domain, chain)| states(chain).map(|(lane, state)| (lane, *domain, state)))
+}
+
+/// A lane that its gateway does not let go on. One that is closing or closed is no trouble: its owner wanted that.
+fn lane_trouble(handles: &Handles, lane: LaneId, chain: Domain, state: LaneState) -> Option<Trouble> {
+    let what = match state {
+        LaneState::Open | LaneState::Closing | LaneState::Closed => return None,
+        LaneState::Unknown | LaneState::Announced => "the owner must open it",
+        LaneState::Paused => "the owner must resume it",
+        LaneState::Halted => "the owner must skip the failed message",
+    };
+    let channel = handles.lanes.get(&lane).map_or("unknown", |lane| &lane.channel);
+    let reason = format!("{} on {}: {what}", lane_state_word(state), handles.chain_name(chain));
+    Some(Trouble::new(TroubleKind::LaneNotOpen, format!("lane {channel} {lane}"), reason))
+}
+
+/// A relay that reaches fewer attesters than must sign can't get anything signed.
+fn few_attesters(status: &Status) -> Option<Trouble> {
+    if status.role != Role::Relay {
+        return None;
+    }
+    let ready = ready_attesters(status);
+    let needed = status.committees.iter().map(|committee| committee.threshold).max()?;
+    (ready < usize::try_from(needed).unwrap_or(usize::MAX)).then(|| {
+        let reason = format!("{ready} have a session, {needed} must sign: the attesters must come back");
+        Trouble::new(TroubleKind::AttestersFew, "attesters", reason)
+    })
+}
+
+/// How many attesters have a session with us.
+pub(super) fn ready_attesters(status: &Status) -> usize {
+    status.peers.iter().filter(|(_, role, is_up)| *role == Role::Attester && *is_up).count()
+}
+
+/// Whether the client has already waited for as long as it can.
+const fn is_at_its_end(reason: &HoldReason) -> bool {
+    matches!(reason, HoldReason::AtBound { .. } | HoldReason::WeakCommitRule { .. } | HoldReason::TrustExpired { .. })
+}
+
+/// For how long something has held while the height stayed the same.
+fn lasting(
+    since: &mut HashMap<Domain, (Height, UnixMillis)>,
+    domain: Domain,
+    height: Height,
+    holds: bool,
+    now: UnixMillis,
+) -> Duration {
+    if !holds {
+        since.remove(&domain);
+        return Duration::ZERO;
+    }
+    let (at, start) = *since.entry(domain).or_insert((height, now));
+    if at != height {
+        since.insert(domain, (height, now));
+        return Duration::ZERO;
+    }
+    age(start, now)
+}
+
+fn flow_name(handles: &Handles, flow: Flow) -> String {
+    let channel = handles.lanes.get(&flow.lane).map_or("unknown", |lane| &lane.channel);
+    format!("lane {channel} {} {}", flow.lane, flow.direction.as_str())
+}
+
+pub(super) fn age(time: UnixMillis, now: UnixMillis) -> Duration {
+    Duration::from_millis(now.0.saturating_sub(time.0))
+}
+
+#[cfg(test)]
+mod tests;

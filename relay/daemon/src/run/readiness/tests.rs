@@ -1,0 +1,261 @@
+//! One test for each kind of trouble: what is fine, what is not, and that it ends.
+
+use std::time::Duration;
+
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Epoch, Index};
+use cityrelay_core::lane::Direction;
+use cityrelay_core::machine::config::PeerId;
+use cityrelay_core::machine::status::CommitteeStatus;
+use cityrelay_journal::JournalError;
+
+use super::super::survey::Space;
+use super::*;
+
+const CHAIN: Domain = Domain(Hash32([1; 32]));
+const LANE: LaneId = LaneId(Hash32([2; 32]));
+const OUTBOX: Flow = Flow { lane: LANE, direction: Direction::Outbox };
+
+/// Everything that stands, all well.
+struct World {
+    handles: Handles,
+    status: Status,
+    endpoints: BTreeMap<Domain, Vec<EndpointHealth>>,
+    survey: Survey,
+    journal: JournalStats,
+    readiness: Readiness,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let handles = Handles {
+            chains: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            peers: BTreeMap::from([(PeerId(0), "south".to_owned())]),
+        };
+        let client = ClientStatus { domain: CHAIN, height: Height(7), timestamp: None, held: None, is_frozen: false };
+        let committee = CommitteeStatus {
+            domain: CHAIN,
+            verifier: Address::from_20([3; 20]),
+            epoch: Epoch(1),
+            members: 3,
+            threshold: 2,
+        };
+        let status = Status {
+            role: Role::Relay,
+            clients: vec![client],
+            flows: vec![flow(WaitReason::Idle, 0)],
+            peers: vec![
+                (PeerId(0), Role::Relay, true),
+                (PeerId(1), Role::Attester, true),
+                (PeerId(2), Role::Attester, true),
+                (PeerId(3), Role::Attester, false),
+            ],
+            committees: vec![committee],
+            open_intents: 0,
+        };
+        let chain = ChainSurvey {
+            pending: Some(0),
+            funds: Some(Funds::NotNeeded),
+            lanes: BTreeMap::from([(LANE, LaneState::Open)]),
+            ..ChainSurvey::default()
+        };
+        let space = Some(Space { size: 1 << 40, free: 1 << 39 });
+        Self {
+            handles,
+            status,
+            endpoints: BTreeMap::from([(CHAIN, vec![endpoint("a", true), endpoint("b", false)])]),
+            survey: Survey { chains: BTreeMap::from([(CHAIN, chain)]), space, ..Survey::default() },
+            journal: JournalStats::default(),
+            readiness: Readiness::default(),
+            now: 1_000_000,
+        }
+    }
+
+    fn chain(&mut self) -> &mut ChainSurvey {
+        self.survey.chains.get_mut(&CHAIN).unwrap()
+    }
+
+    fn troubles(&mut self) -> Vec<TroubleKind> {
+        let picture =
+            Picture { status: &self.status, endpoints: &self.endpoints, survey: &self.survey, journal: &self.journal };
+        let troubles = self.readiness.troubles(&self.handles, &picture, UnixMillis(self.now));
+        troubles.into_iter().map(|trouble| trouble.kind).collect()
+    }
+
+    fn after(&mut self, wait: Duration) -> Vec<TroubleKind> {
+        self.now += u64::try_from(wait.as_millis()).unwrap() + 1;
+        self.troubles()
+    }
+}
+
+fn flow(waits_for: WaitReason, finished: u64) -> FlowStatus {
+    FlowStatus {
+        flow: OUTBOX,
+        side: Side::Outbound,
+        hint: Index(9),
+        durable: Index(9),
+        finished: Index(finished),
+        votes: 0,
+        oldest: None,
+        waits_for,
+        next_step: None,
+    }
+}
+
+fn endpoint(name: &str, is_usable: bool) -> EndpointHealth {
+    EndpointHealth {
+        name: name.to_owned(),
+        is_own: true,
+        is_usable,
+        latency: Duration::ZERO,
+        height: Height(7),
+        errors: 0,
+        lies: 0,
+        last_error: String::new(),
+    }
+}
+
+#[test]
+fn all_well_is_ready_for_ever() {
+    let mut world = World::new();
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(Duration::from_secs(86_400)), [], "an idle chain is not stalled");
+}
+
+#[test]
+fn a_stalled_chain_is_one_with_waiting_transactions_and_no_block() {
+    let mut world = World::new();
+    world.chain().pending = Some(3);
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(STALLED_AFTER), [TroubleKind::ChainStalled]);
+    world.status.clients[0].height = Height(8);
+    assert_eq!(world.troubles(), [], "a block came");
+    assert_eq!(world.after(STALLED_AFTER / 2), []);
+    world.chain().pending = Some(0);
+    assert_eq!(world.after(STALLED_AFTER), [], "nothing waits any more");
+    world.chain().pending = None;
+    assert_eq!(world.after(STALLED_AFTER), [], "no node says");
+}
+
+#[test]
+fn a_frozen_client_is_trouble_at_once() {
+    let mut world = World::new();
+    world.status.clients[0].is_frozen = true;
+    assert_eq!(world.troubles(), [TroubleKind::ChainFrozen]);
+}
+
+#[test]
+fn headers_may_be_held_back_for_a_while_only() {
+    let mut world = World::new();
+    let held = HoldReason::ShortOfQuorum { height: Height(8), expected: 4, got: 3 };
+    world.status.clients[0].held = Some(held);
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(HELD_AFTER), [TroubleKind::ChainHeldBack]);
+    // A chain that seals one block late is held back at each height anew.
+    world.status.clients[0].height = Height(8);
+    assert_eq!(world.troubles(), []);
+    let expired = HoldReason::TrustExpired { height: Height(8), age_seconds: 11, period_seconds: 10 };
+    world.status.clients[0].held = Some(expired);
+    assert_eq!(world.troubles(), [TroubleKind::ChainHeldBack], "it has waited for as long as it can");
+}
+
+#[test]
+fn one_usable_node_is_enough() {
+    let mut world = World::new();
+    assert_eq!(world.troubles(), []);
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = false;
+    assert_eq!(world.troubles(), [TroubleKind::NodesUnusable]);
+    world.endpoints.clear();
+    assert_eq!(world.troubles(), [], "headers of a chain without nodes come from the peer");
+}
+
+#[test]
+fn an_account_must_pay_for_one_more_delivery() {
+    let mut world = World::new();
+    world.chain().funds = Some(Funds::Left { wei: 5, transactions: 1 });
+    assert_eq!(world.troubles(), []);
+    world.chain().funds = Some(Funds::Left { wei: 5, transactions: 0 });
+    assert_eq!(world.troubles(), [TroubleKind::AccountEmpty]);
+}
+
+#[test]
+fn a_relay_that_is_away_is_trouble_an_attester_is_not() {
+    let mut world = World::new();
+    world.status.peers[0].2 = false;
+    assert_eq!(world.troubles(), [TroubleKind::PeerDown]);
+}
+
+#[test]
+fn as_many_attesters_as_must_sign_are_enough() {
+    let mut world = World::new();
+    world.status.peers[1].2 = false;
+    assert_eq!(world.troubles(), [TroubleKind::AttestersFew]);
+    world.status.role = Role::Attester;
+    assert_eq!(world.troubles(), [], "an attester needs no other one");
+}
+
+#[test]
+fn a_lane_that_its_gateway_stops_is_trouble() {
+    let mut world = World::new();
+    for state in [LaneState::Unknown, LaneState::Announced, LaneState::Paused, LaneState::Halted] {
+        world.chain().lanes.insert(LANE, state);
+        assert_eq!(world.troubles(), [TroubleKind::LaneNotOpen], "{state:?}");
+    }
+    for state in [LaneState::Closing, LaneState::Closed] {
+        world.chain().lanes.insert(LANE, state);
+        assert_eq!(world.troubles(), [], "{state:?}: its owner wanted that");
+    }
+}
+
+#[test]
+fn a_flow_may_wait_for_a_while_whatever_for() {
+    for reason in WaitReason::ALL {
+        let mut world = World::new();
+        world.status.flows = vec![flow(reason, 0)];
+        let first = world.troubles();
+        let later = world.after(STUCK_AFTER);
+        match reason {
+            WaitReason::Idle => assert_eq!((first.len(), later.len()), (0, 0)),
+            WaitReason::Dispute => {
+                assert_eq!((&first[..], &later[..]), (&[TroubleKind::AuditDifference][..], &first[..]))
+            }
+            WaitReason::Frozen => assert_eq!((first.len(), &later[..]), (1, &[TroubleKind::LaneStuck][..])),
+            _ => assert_eq!((first.len(), &later[..]), (0, &[TroubleKind::LaneStuck][..]), "{reason:?}"),
+        }
+        world.status.flows = vec![flow(reason, 1)];
+        if !matches!(reason, WaitReason::Dispute | WaitReason::Frozen) {
+            assert_eq!(world.troubles(), [], "{reason:?}: it went on");
+        }
+    }
+}
+
+#[test]
+fn a_difference_between_journal_and_chain_is_trouble_and_is_counted_once() {
+    let mut world = World::new();
+    world.chain().differences.insert(OUTBOX);
+    assert_eq!(world.troubles(), [TroubleKind::AuditDifference]);
+    assert_eq!(count_differences(&world.status, &world.survey), 1);
+    world.status.flows = vec![flow(WaitReason::Dispute, 0)];
+    assert_eq!(count_differences(&world.status, &world.survey), 1);
+    world.chain().differences.clear();
+    world.status.flows.clear();
+    assert_eq!(count_differences(&world.status, &world.survey), 0);
+}
+
+#[test]
+fn a_journal_that_can_not_be_written_is_trouble() {
+    let mut world = World::new();
+    world.journal.failure = Some(JournalError::Closed);
+    assert_eq!(world.troubles(), [TroubleKind::JournalFailing]);
+}
+
+#[test]
+fn a_volume_without_room_is_trouble_before_a_write_fails() {
+    let mut world = World::new();
+    world.survey.space = Some(Space { size: 1 << 40, free: LEAST_FREE_BYTES });
+    assert_eq!(world.troubles(), []);
+    world.survey.space = Some(Space { size: 1 << 40, free: LEAST_FREE_BYTES - 1 });
+    assert_eq!(world.troubles(), [TroubleKind::DiskFull]);
+}

@@ -1,0 +1,110 @@
+//! The journal against one chain.
+//!
+//! Of each lane a chain holds two points: the head of the flow that it keeps, and how far it has taken the other flow in.
+//! They differ from the journal when
+//! 1. the journal holds another head at the same index;
+//! 2. the journal holds entries that were proved at a height which the chain has reached, and the chain has fewer;
+//! 3. the journal says that the chain took more in than it says itself.
+//!
+//! That the chain is ahead of the journal is no difference. A node that lags, or lies, can look like one for a moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::ids::{Domain, Height};
+use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_journal::{FlowCounts, Journal, JournalError};
+use tracing::warn;
+
+use super::asked;
+use crate::run::plan::Handles;
+
+/// What came of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Audit {
+    /// Flows that differ.
+    pub differences: BTreeSet<Flow>,
+    /// Whether everything that this chain holds was read.
+    pub is_complete: bool,
+}
+
+/// A point as a chain says it.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    flow: Flow,
+    point: ChainPoint,
+    /// Whether the chain keeps the flow, or takes it in.
+    is_kept: bool,
+}
+
+/// Compares the journal with the chain.
+pub(super) async fn audit(handles: &Handles, journal: &Journal, domain: Domain) -> Audit {
+    let Some(chain) = handles.chains.get(&domain) else { return Audit::default() };
+    // In this order: what the journal holds, then how high the chain is, then what it holds.
+    let reading = journal.clone();
+    let counts = match tokio::task::spawn_blocking(move || reading.flows()).await {
+        Ok(Ok(counts)) => counts.into_iter().map(|counts| (counts.flow, counts)).collect::<BTreeMap<_, _>>(),
+        Ok(Err(error)) => return unreadable(&error),
+        Err(_) => return Audit::default(),
+    };
+    let mut is_complete = true;
+    let mut tip = None;
+    if let Some(source) = &chain.source {
+        tip = asked(&chain.name, "tip", source.tip()).await;
+        is_complete &= tip.is_some();
+    }
+    let mut said = Vec::new();
+    for (lane, identity) in &handles.lanes {
+        for direction in [Direction::Outbox, Direction::Inbox] {
+            let flow = Flow { lane: *lane, direction };
+            let (origin, target_at) = (identity.origin(direction), identity.target(direction));
+            if let Some(source) = chain.source.as_ref().filter(|_| origin.domain == domain) {
+                let point = asked(&chain.name, "head", source.head_hint(origin.gateway, flow)).await;
+                said.extend(point.map(|point| Said { flow, point, is_kept: true }));
+                is_complete &= point.is_some();
+            }
+            if let Some(target) = chain.target.as_ref().filter(|_| target_at.domain == domain) {
+                let point = asked(&chain.name, "accepted point", target.accepted(target_at.gateway, flow)).await;
+                said.extend(point.map(|point| Said { flow, point, is_kept: false }));
+                is_complete &= point.is_some();
+            }
+        }
+    }
+    let journal = journal.clone();
+    match tokio::task::spawn_blocking(move || compare(&journal, &counts, tip, &said)).await {
+        Ok(Ok(differences)) => Audit { differences, is_complete },
+        Ok(Err(error)) => unreadable(&error),
+        Err(_) => Audit::default(),
+    }
+}
+
+fn unreadable(error: &JournalError) -> Audit {
+    warn!(%error, "the journal can't be read to compare it with a chain");
+    Audit::default()
+}
+
+fn compare(
+    journal: &Journal,
+    counts: &BTreeMap<Flow, FlowCounts>,
+    tip: Option<Height>,
+    said: &[Said],
+) -> Result<BTreeSet<Flow>, JournalError> {
+    let mut differences = BTreeSet::new();
+    for Said { flow, point, is_kept } in said {
+        let Some(counts) = counts.get(flow) else { continue };
+        let held = journal.point(*flow, point.index)?;
+        let has_other_head = held.is_some_and(|held| held != *point);
+        let has_more = if *is_kept {
+            counts.tip.index > point.index && {
+                let proved_at = journal.timeline(*flow, counts.tip.index)?.map(|timeline| timeline.proved_at);
+                proved_at.is_some_and(|proved_at| tip.is_some_and(|tip| tip >= proved_at))
+            }
+        } else {
+            counts.done.index > point.index
+        };
+        if has_other_head || has_more {
+            differences.insert(*flow);
+        }
+    }
+    Ok(differences)
+}
