@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cityrelay_core::opaque::Opaque;
 
 use crate::client::ErasedClient;
+use crate::inspect::Inspect;
 use crate::recording::Recording;
 use crate::source::Source;
 use crate::target::Target;
@@ -48,6 +49,9 @@ pub trait Chain: Send + Sync {
     /// Write access with the configured account; `None` when no account is configured.
     fn target(&self) -> Option<Arc<dyn Target>>;
 
+    /// Questions of an operator.
+    fn inspect(&self) -> Arc<dyn Inspect>;
+
     /// Reading and writing recordings.
     fn recording(&self) -> Arc<dyn Recording>;
 }
@@ -63,6 +67,43 @@ pub struct KeyDoc {
     pub default: Option<&'static str>,
     /// One sentence with unit and range.
     pub doc: &'static str,
+    /// What a running daemon does about a change.
+    pub reload: Reload,
+}
+
+impl KeyDoc {
+    /// A key whose change needs a restart.
+    #[must_use]
+    pub const fn new(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> Self {
+        Self { key, form, default, doc, reload: Reload::Restart }
+    }
+
+    /// The same key, and a running daemon takes a change over.
+    #[must_use]
+    pub const fn applied(mut self) -> Self {
+        self.reload = Reload::Applied;
+        self
+    }
+}
+
+/// What a running daemon does about a changed key when it is told to reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It takes the new value over at once.
+    Applied,
+    /// It keeps the old value until it is started anew.
+    Restart,
+}
+
+impl Reload {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// One fault in a configuration section.

@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod client;
+pub mod inspect;
 pub mod recording;
 pub mod source;
 pub mod target;

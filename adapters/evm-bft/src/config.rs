@@ -9,7 +9,7 @@ pub use section::{AccountSettings, GasPrice, NodeSettings, Settings, read_sectio
 use cityrelay_api::adapter::KeyDoc;
 
 const fn key(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> KeyDoc {
-    KeyDoc { key, form, default, doc }
+    KeyDoc::new(key, form, default, doc)
 }
 
 /// Every key of the section.
@@ -84,43 +84,51 @@ pub const KEYS: &[KeyDoc] = &[
         "How old the last final header may be; then the chain must be anchored again.",
     ),
     key("max_clock_drift", "duration", Some("\"10s\""), "How far ahead of our clock a header's time may lie."),
-    key("nodes[].name", "text", None, "Name of the endpoint in logs, metrics and answers."),
-    key("nodes[].url", "\"https://…\" | \"http://…\"", None, "Its JSON-RPC address, without a user or password."),
+    key("nodes[].name", "text", None, "Name of the endpoint in logs, metrics and answers.").applied(),
+    key("nodes[].url", "\"https://…\" | \"http://…\"", None, "Its JSON-RPC address, without a user or password.")
+        .applied(),
     key(
         "nodes[].own",
         "true | false",
         Some("false"),
         "Whether your own institution runs it: only such nodes confirm and are written to first.",
-    ),
+    )
+    .applied(),
     key(
         "nodes[].ca_file",
         "path",
         Some("none"),
         "PEM certificates that its TLS certificate must chain to; needed for https.",
-    ),
-    key("nodes[].client_cert_file", "path", Some("none"), "PEM certificate that we show it; with `client_key_file`."),
-    key("nodes[].client_key_file", "path", Some("none"), "PEM key of that certificate."),
-    key("nodes[].basic_auth_file", "path", Some("none"), "File that holds `user:password`."),
-    key("nodes[].bearer_token_file", "path", Some("none"), "File that holds a bearer token."),
+    )
+    .applied(),
+    key("nodes[].client_cert_file", "path", Some("none"), "PEM certificate that we show it; with `client_key_file`.")
+        .applied(),
+    key("nodes[].client_key_file", "path", Some("none"), "PEM key of that certificate.").applied(),
+    key("nodes[].basic_auth_file", "path", Some("none"), "File that holds `user:password`.").applied(),
+    key("nodes[].bearer_token_file", "path", Some("none"), "File that holds a bearer token.").applied(),
     key(
         "account.key_file",
         "path",
         Some("none: nothing is written to this chain"),
         "File with the account's secp256k1 key, 64 hex digits.",
     ),
-    key("account.gas_price", "\"auto\" | integer, in wei", Some("\"auto\""), "Price of gas; 0 for chains without one."),
+    key("account.gas_price", "\"auto\" | integer, in wei", Some("\"auto\""), "Price of gas; 0 for chains without one.")
+        .applied(),
     key(
         "account.max_gas_price",
         "integer, in wei",
         Some("1000000000000"),
         "The most that replacing a stuck transaction may raise it to.",
-    ),
+    )
+    .applied(),
     key(
         "account.max_transaction_bytes",
         "integer, 4096 to 131072",
         Some("65536"),
         "The longest calldata of one transaction; GoQuorum's `txnSizeLimit` is 64 KiB by default.",
-    ),
-    key("request_timeout", "duration", Some("\"10s\""), "How long one request to a node may take."),
-    key("max_response_bytes", "integer, 64 KiB to 256 MiB", Some("33554432"), "The largest answer read from a node."),
+    )
+    .applied(),
+    key("request_timeout", "duration", Some("\"10s\""), "How long one request to a node may take.").applied(),
+    key("max_response_bytes", "integer, 64 KiB to 256 MiB", Some("33554432"), "The largest answer read from a node.")
+        .applied(),
 ];

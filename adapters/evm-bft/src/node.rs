@@ -6,6 +6,7 @@ mod connect;
 mod endpoint;
 mod events;
 mod head_proof;
+mod inspect;
 mod pool;
 mod questions;
 mod recorder;

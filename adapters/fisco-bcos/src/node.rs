@@ -8,6 +8,7 @@ mod confirm;
 mod endpoint;
 mod event_index;
 mod health;
+mod inspect;
 mod intent;
 mod pool;
 mod proofs;

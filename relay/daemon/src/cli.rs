@@ -7,8 +7,15 @@ mod chain;
 mod config_commands;
 mod control_commands;
 mod demo;
+mod doctor;
+mod gateway;
+mod intents;
 mod keys;
+mod lanes;
 mod metrics;
+mod owner;
+mod owner_arguments;
+mod rotation;
 mod run;
 mod setup;
 mod transaction;
@@ -19,10 +26,8 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
 use self::answer::{Answer, Exit, Failure};
-use self::arguments::{
-    AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, GatewayCommand, KeysCommand, LaneCommand,
-    MetricsCommand,
-};
+use self::arguments::{AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, KeysCommand, MetricsCommand};
+use self::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand, RotateCommand};
 use crate::config::Sources;
 
 /// Reads the command line, runs the command, prints what came of it.
@@ -47,7 +52,9 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Demo(arguments) => wait_for_all(demo::demo(&arguments)),
         Command::DemoChains(arguments) => wait_for_all(demo::chains(&arguments.dir, &arguments.pairing)),
         Command::Run(arguments) => run::run(&sources, arguments.with_parent),
-        Command::Config(ConfigCommand::Check) => config_commands::check(&sources),
+        Command::Config(ConfigCommand::Check(arguments)) => wait_for(config_commands::check(&sources, &arguments)),
+        Command::Config(ConfigCommand::Explain(arguments)) => config_commands::explain(&sources, &arguments),
+        Command::Config(ConfigCommand::Schema) => config_commands::schema(),
         Command::Config(ConfigCommand::Reference) => Ok(config_commands::reference()),
         Command::Chain(ChainCommand::Replay(arguments)) => chain::replay(&sources, &arguments),
         Command::Chain(ChainCommand::Record(arguments)) => wait_for(chain::record(&sources, &arguments)),
@@ -56,8 +63,22 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Keys(KeysCommand::New(arguments)) => keys::new(&arguments),
         Command::Keys(KeysCommand::Show(arguments)) => keys::show(&arguments.file),
         Command::Gateway(GatewayCommand::Deploy(arguments)) => wait_for(setup::deploy(&sources, &arguments)),
+        Command::Gateway(GatewayCommand::Status(arguments)) => wait_for(gateway::status(&sources, &arguments)),
+        Command::Gateway(GatewayCommand::Handover(arguments)) => wait_for(gateway::handover(&sources, &arguments)),
         Command::Lane(LaneCommand::Salt) => setup::salt(),
         Command::Lane(LaneCommand::Open(arguments)) => wait_for(setup::open(&sources, &arguments)),
+        Command::Lane(LaneCommand::Close(arguments)) => wait_for(lanes::close(&sources, &arguments)),
+        Command::Lane(LaneCommand::Pause(arguments)) => wait_for(lanes::set_paused(&sources, &arguments, true)),
+        Command::Lane(LaneCommand::Resume(arguments)) => wait_for(lanes::set_paused(&sources, &arguments, false)),
+        Command::Lane(LaneCommand::Skip(arguments)) => wait_for(lanes::skip(&sources, &arguments)),
+        Command::Attesters(AttestersCommand::Show) => wait_for(rotation::show(&sources)),
+        Command::Attesters(AttestersCommand::Rotate(command)) => match command {
+            RotateCommand::Propose(arguments) => wait_for(rotation::propose(&sources, &arguments)),
+            RotateCommand::Sign(arguments) => rotation::sign(&sources, &arguments),
+            RotateCommand::Status(arguments) => rotation::status(&arguments),
+            RotateCommand::Send(arguments) => wait_for(rotation::send(&sources, &arguments)),
+        },
+        Command::Doctor => wait_for(doctor::doctor(&sources)),
         Command::Status => wait_for(control_commands::status(&sources)),
         Command::Why(arguments) => wait_for(control_commands::why(&sources, &arguments)),
         Command::Send(arguments) => wait_for(control_commands::send(&sources, &arguments)),

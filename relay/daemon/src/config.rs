@@ -4,12 +4,14 @@
 //! with file, line and key. [`key_table`] is the one list of keys behind checking, defaults and [`reference`].
 
 pub mod check;
+pub mod explain;
 pub mod fault;
-mod files;
+pub(crate) mod files;
 pub mod key_table;
 pub mod layers;
 mod reader;
 pub mod reference;
+pub mod schema;
 pub mod settings;
 #[cfg(test)]
 mod tests;

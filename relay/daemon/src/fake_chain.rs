@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
+use cityrelay_api::inspect::{Inspect, NodeReport, TransactionCounts};
 use cityrelay_api::recording::{RecordedStep, Recording};
 use cityrelay_api::source::{
     AnchorAnswer, AnchorCandidate, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest,
@@ -39,12 +40,13 @@ impl Adapter for Fake {
     }
 
     fn keys(&self) -> &'static [KeyDoc] {
-        &[
-            KeyDoc { key: "chain_id", form: "integer ≥ 1", default: None, doc: "Number of the chain." },
-            KeyDoc { key: "nodes[].url", form: "url", default: None, doc: "Where a node is." },
-            KeyDoc { key: "nodes[].own", form: "true or false", default: Some("false"), doc: "Whether it is ours." },
-            KeyDoc { key: "account.key_file", form: "file", default: Some("unset"), doc: "The account's key." },
-        ]
+        const KEYS: &[KeyDoc] = &[
+            KeyDoc::new("chain_id", "integer ≥ 1", None, "Number of the chain."),
+            KeyDoc::new("nodes[].url", "url", None, "Where a node is."),
+            KeyDoc::new("nodes[].own", "true or false", Some("false"), "Whether it is ours."),
+            KeyDoc::new("account.key_file", "file", Some("unset"), "The account's key."),
+        ];
+        KEYS
     }
 
     fn configure(&self, section: &Value, _base: &Path) -> Result<Arc<dyn Chain>, Vec<ConfigFault>> {
@@ -93,8 +95,31 @@ impl Chain for FakeChain {
         self.has_account.then(|| Arc::new(crate::fake_target::FakeTarget::default()) as Arc<dyn Target>)
     }
 
+    fn inspect(&self) -> Arc<dyn Inspect> {
+        Arc::new(*self)
+    }
+
     fn recording(&self) -> Arc<dyn Recording> {
         Arc::new(*self)
+    }
+}
+
+#[async_trait]
+impl Inspect for FakeChain {
+    async fn nodes(&self) -> Vec<NodeReport> {
+        Vec::new()
+    }
+
+    async fn call(&self, _: Address, _: &[u8]) -> Result<Vec<u8>, NodeError> {
+        Ok(Vec::new())
+    }
+
+    async fn code(&self, _: Address) -> Result<Vec<u8>, NodeError> {
+        Ok(Vec::new())
+    }
+
+    async fn transactions(&self, _: Address) -> Result<Option<TransactionCounts>, NodeError> {
+        Ok(None)
     }
 }
 

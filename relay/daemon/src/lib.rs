@@ -3,8 +3,10 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod contracts;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod keys;
 pub mod observability;
 pub mod replay;

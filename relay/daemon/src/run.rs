@@ -18,3 +18,4 @@ mod supervisor;
 mod survey;
 
 pub use event_loop::run;
+pub(crate) use plan::link_config;

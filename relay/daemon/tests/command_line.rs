@@ -218,6 +218,72 @@ fn the_example_configurations_have_no_faults() {
 }
 
 #[test]
+fn the_schema_takes_the_example_configurations_and_refuses_slips() {
+    let output = cityrelay(&["config", "schema"]);
+    assert_code(&output, 0);
+    let schema: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let read = |path: &Path| toml::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap();
+    let folders = [repository().join("config"), repository().join("config/replay")];
+    let mut examples: Vec<PathBuf> =
+        folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect();
+    examples.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    assert!(examples.len() >= 10);
+    for example in &examples {
+        let faults: Vec<String> = validator.iter_errors(&read(example)).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", example.display());
+    }
+    let city = read(&repository().join("config/hangzhou.toml"));
+    let slips: [(&str, fn(&mut Value)); 6] = [
+        ("an unknown key", |city| city["link"]["lissten"] = "x".into()),
+        ("a number for a name", |city| city["node"]["name"] = 5.into()),
+        ("a short fingerprint", |city| city["peers"][0]["fingerprint"] = "ab".into()),
+        ("an unknown adapter", |city| city["chains"]["hangzhou"]["adapter"] = "none".into()),
+        ("another adapter's key", |city| city["chains"]["hangzhou"]["group_id"] = "group0".into()),
+        ("a missing name", |city| drop(city["lanes"][0].as_object_mut().unwrap().remove("salt"))),
+    ];
+    for (what, slip) in slips {
+        let mut broken = city.clone();
+        slip(&mut broken);
+        assert!(!validator.is_valid(&broken), "{what} is not seen");
+    }
+}
+
+#[test]
+fn each_effective_value_is_explained_with_its_place() {
+    let example = repository().join("config/hangzhou.toml");
+    let example = example.to_str().unwrap();
+    let explain = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cityrelay"));
+        command.env("CITYRELAY__BATCH__MAX_ENTRIES", "7").args(["config", "explain", "--config", example]).args(more);
+        command.output().unwrap()
+    };
+    let output = explain(&["--set", "log.format=json"]);
+    assert_code(&output, 0);
+    let text = stdout(&output);
+    let line = fs::read_to_string(example).unwrap().lines().position(|line| line.starts_with("name = ")).unwrap() + 1;
+    for expected in [
+        format!("node.name = \"hangzhou-relay\"  # {example}:{line}; text; required"),
+        "batch.max_entries = 7  # environment CITYRELAY__BATCH__MAX_ENTRIES; integer; default 64".to_owned(),
+        "log.format = \"json\"  # flag --set log.format=json; \"text\" or \"json\"; default \"text\"".to_owned(),
+        "batch.max_delay = \"200ms\"  # default; duration; default \"200ms\"".to_owned(),
+        "chains.hangzhou.request_timeout = \"10s\"  # default; duration; default \"10s\"".to_owned(),
+        "control.socket is not set  # file; default <node.data_dir>/control.sock".to_owned(),
+    ] {
+        assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");
+    }
+    let output = explain(&["--json", "chains.hangzhou.nodes"]);
+    let envelope: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let settings = envelope["data"]["settings"].as_array().unwrap();
+    assert!(settings.iter().all(|setting| setting["key"].as_str().unwrap().starts_with("chains.hangzhou.nodes[")));
+    assert!(
+        settings.iter().any(|setting| setting["key"] == "chains.hangzhou.nodes[0].url" && setting["form"].is_string())
+    );
+    assert_code(&explain(&["nonsense"]), 2);
+}
+
+#[test]
 fn all_faults_of_a_configuration_are_printed_with_file_line_and_key() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("a.toml");

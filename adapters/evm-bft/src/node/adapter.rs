@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
+use cityrelay_api::inspect::Inspect;
 use cityrelay_api::recording::Recording;
 use cityrelay_api::source::Source;
 use cityrelay_api::target::Target;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use super::anchors;
 use super::connect::connect;
+use super::inspect::EvmInspect;
 use super::recorder::Recorder;
 use super::signer::Signer;
 use super::source::{EvmSource, Stalls};
@@ -67,6 +69,7 @@ impl Adapter for EvmBft {
         Ok(Arc::new(EvmChain {
             client: Arc::new(erase(ADAPTER, client.clone())),
             anchor: to_opaque(ADAPTER, &settings.anchor),
+            inspect: Arc::new(EvmInspect { pool: Arc::clone(&pool) }),
             source: Arc::new(EvmSource { pool, client, stalls: Stalls::default() }),
             target,
             recorder: Arc::new(recorder),
@@ -79,6 +82,7 @@ struct EvmChain {
     anchor: Opaque,
     source: Arc<dyn Source>,
     target: Option<Arc<dyn Target>>,
+    inspect: Arc<dyn Inspect>,
     recorder: Arc<dyn Recording>,
 }
 
@@ -97,6 +101,10 @@ impl Chain for EvmChain {
 
     fn target(&self) -> Option<Arc<dyn Target>> {
         self.target.clone()
+    }
+
+    fn inspect(&self) -> Arc<dyn Inspect> {
+        Arc::clone(&self.inspect)
     }
 
     fn recording(&self) -> Arc<dyn Recording> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cityrelay_api::adapter::{Adapter, Chain, ConfigFault, KeyDoc};
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
+use cityrelay_api::inspect::Inspect;
 use cityrelay_api::recording::Recording;
 use cityrelay_api::source::Source;
 use cityrelay_api::target::Target;
@@ -15,6 +16,7 @@ use super::account_file;
 use super::anchors;
 use super::config::{self, ChainConfig, KEYS};
 use super::endpoint::Endpoint;
+use super::inspect::FiscoInspect;
 use super::pool::Pool;
 use super::recorder::FiscoRecording;
 use super::source::FiscoSource;
@@ -73,6 +75,7 @@ struct FiscoChain {
     anchor: Opaque,
     source: Arc<FiscoSource>,
     target: Option<Arc<FiscoTarget>>,
+    inspect: Arc<FiscoInspect>,
     recording: Arc<FiscoRecording>,
 }
 
@@ -90,6 +93,7 @@ impl FiscoChain {
             anchor: to_opaque(NAME, &anchor),
             source: Arc::new(FiscoSource::new(client.clone(), Arc::clone(&pool))),
             target,
+            inspect: Arc::new(FiscoInspect { pool: Arc::clone(&pool) }),
             recording: Arc::new(FiscoRecording { client, anchor, pool }),
         }
     }
@@ -110,6 +114,10 @@ impl Chain for FiscoChain {
 
     fn target(&self) -> Option<Arc<dyn Target>> {
         self.target.clone().map(|target| target as Arc<dyn Target>)
+    }
+
+    fn inspect(&self) -> Arc<dyn Inspect> {
+        Arc::clone(&self.inspect) as Arc<dyn Inspect>
     }
 
     fn recording(&self) -> Arc<dyn Recording> {

@@ -40,54 +40,61 @@ pub(super) const KEYS: &[KeyDoc] = &[
         Some("\"14d\""),
         "How old the last verified block may be before the chain must be anchored anew.",
     ),
-    key("nodes[].name", "text", None, "Name of a node in logs, metrics and reports."),
-    key("nodes[].url", "\"http://…\" or \"https://…\"", None, "Its RPC address."),
+    key("nodes[].name", "text", None, "Name of a node in logs, metrics and reports.").applied(),
+    key("nodes[].url", "\"http://…\" or \"https://…\"", None, "Its RPC address.").applied(),
     key(
         "nodes[].node",
         "text",
         Some("\"\""),
         "Node name inside the RPC service; empty lets the service pick one for each call.",
-    ),
+    )
+    .applied(),
     key(
         "nodes[].own",
         "boolean",
         Some("false"),
         "Whether this institution runs the node and the node executes blocks; an attester needs one.",
-    ),
+    )
+    .applied(),
     key(
         "nodes[].ca_file",
         "path",
         Some("\"\""),
         "PEM file of the authority that signed the node's certificate; required for https.",
-    ),
-    key("nodes[].client_cert_file", "path", Some("\"\""), "PEM file of the client certificate that the node asks for."),
-    key("nodes[].client_key_file", "path", Some("\"\""), "PEM file of its key."),
+    )
+    .applied(),
+    key("nodes[].client_cert_file", "path", Some("\"\""), "PEM file of the client certificate that the node asks for.")
+        .applied(),
+    key("nodes[].client_key_file", "path", Some("\"\""), "PEM file of its key.").applied(),
     key(
         "nodes[].check_host_name",
         "boolean",
         Some("true"),
         "Whether the certificate must name the host; certificates made by the chain's own script name none.",
-    ),
+    )
+    .applied(),
     key(
         "account.key_file",
         "path",
         Some("\"\""),
         "File with the secret key of the account that sends transactions: PEM, or 64 hex digits; empty for a chain that is only read.",
     ),
-    key("request_timeout", "duration", Some("\"10s\""), "How long one request may take; at least 100ms."),
-    key("max_response_bytes", "integer ≥ 65536", Some("33554432"), "Longest answer that is read, in bytes."),
-    key("block_limit", "integer from 1 to 600", Some("500"), "Blocks that a transaction stays valid for."),
-    key("transaction_version", "0 or 1", Some("0"), "Version of sent transactions; checkpoints are always 0."),
+    key("request_timeout", "duration", Some("\"10s\""), "How long one request may take; at least 100ms.").applied(),
+    key("max_response_bytes", "integer ≥ 65536", Some("33554432"), "Longest answer that is read, in bytes.").applied(),
+    key("block_limit", "integer from 1 to 600", Some("500"), "Blocks that a transaction stays valid for.").applied(),
+    key("transaction_version", "0 or 1", Some("0"), "Version of sent transactions; checkpoints are always 0.")
+        .applied(),
     key(
         "max_transaction_bytes",
         "integer ≥ 1024",
         Some("262144"),
         "Longest transaction that is sent, in bytes; longer batches are halved.",
-    ),
+    )
+    .applied(),
 ];
 
 const fn key(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> KeyDoc {
-    KeyDoc { key, form, default, doc }
+    KeyDoc::new(key, form, default, doc)
 }
 
 /// A section that was checked.

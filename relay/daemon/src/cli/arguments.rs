@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Address, AttesterId};
+use cityrelay_core::ids::Address;
+
+use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
 
 /// Carries messages between city chains.
 #[derive(Debug, clap::Parser)]
@@ -50,6 +52,11 @@ pub(super) enum Command {
     /// Lanes
     #[command(subcommand)]
     Lane(LaneCommand),
+    /// Attester sets
+    #[command(subcommand)]
+    Attesters(AttestersCommand),
+    /// Look at everything that this process needs, and say what repairs what is broken
+    Doctor,
     /// Ask the running daemon where everything stands
     Status,
     /// Ask the running daemon what a message waits for
@@ -70,17 +77,20 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::DemoChains(_) => "demo-chains",
             Self::Run(_) => "run",
-            Self::Config(ConfigCommand::Check) => "config check",
+            Self::Config(ConfigCommand::Check(_)) => "config check",
+            Self::Config(ConfigCommand::Explain(_)) => "config explain",
             Self::Config(ConfigCommand::Reference) => "config reference",
+            Self::Config(ConfigCommand::Schema) => "config schema",
             Self::Chain(ChainCommand::Replay(_)) => "chain replay",
             Self::Chain(ChainCommand::Record(_)) => "chain record",
             Self::Anchor(AnchorCommand::Fetch(_)) => "anchor fetch",
             Self::Anchor(AnchorCommand::Verify(_)) => "anchor verify",
             Self::Keys(KeysCommand::New(_)) => "keys new",
             Self::Keys(KeysCommand::Show(_)) => "keys show",
-            Self::Gateway(GatewayCommand::Deploy(_)) => "gateway deploy",
-            Self::Lane(LaneCommand::Salt) => "lane salt",
-            Self::Lane(LaneCommand::Open(_)) => "lane open",
+            Self::Gateway(command) => command.name(),
+            Self::Lane(command) => command.name(),
+            Self::Attesters(command) => command.name(),
+            Self::Doctor => "doctor",
             Self::Status => "status",
             Self::Why(_) => "why",
             Self::Send(_) => "send",
@@ -126,9 +136,27 @@ pub(super) enum MetricsCommand {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ConfigCommand {
     /// Check everything that `run` needs, and print all faults at once
-    Check,
+    Check(CheckArguments),
+    /// Print the effective value of every key, where it comes from, its form and its default
+    Explain(ExplainArguments),
     /// Print every key with its meaning and default
     Reference,
+    /// Print a JSON Schema (draft 2020-12) of the configuration, for editors and other tools
+    Schema,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// Reach every node, contract and peer too, and say what does not fit
+    #[arg(long)]
+    pub(super) live: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArguments {
+    /// Only keys that begin like this, such as `batch` or `chains.north.nodes`
+    #[arg(value_name = "KEY")]
+    pub(super) keys: Vec<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -229,102 +257,6 @@ pub(super) struct ShowKeyArguments {
     pub(super) file: PathBuf,
 }
 
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum GatewayCommand {
-    /// Deploy an attester committee and a gateway that can be used with it
-    Deploy(DeployArguments),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct DeployArguments {
-    /// The chain, as `[chains.NAME]` calls it; its section must have the domain and an account
-    #[arg(long, value_name = "NAME")]
-    pub(super) chain: String,
-    /// First members of the attester committee
-    #[arg(long, value_name = "ADDRESS", required = true, value_delimiter = ',')]
-    pub(super) attesters: Vec<AttesterId>,
-    /// Signatures that are enough; more than half of the members
-    #[arg(long, value_name = "NUMBER")]
-    pub(super) threshold: u32,
-    /// Unit of the chain's `block.timestamp`; the gateway refuses to be deployed with the wrong one
-    #[arg(long, value_name = "UNIT")]
-    pub(super) clock: ClockUnit,
-    /// Owner of the gateway [default: the chain's configured account]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) owner: Option<Address>,
-    /// How long a lane must have been announced before it opens
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub(super) announce_delay: Duration,
-    /// How long a closing must have been announced before it takes effect
-    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
-    pub(super) close_delay: Duration,
-    #[command(flatten)]
-    pub(super) patience: Patience,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum ClockUnit {
-    /// As on most Ethereum-like chains
-    Seconds,
-    /// As on chains that say so
-    Milliseconds,
-}
-
-/// How long to wait for a transaction.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(super) struct Patience {
-    /// How long to wait for each transaction to become final
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub(super) timeout: Duration,
-}
-
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum LaneCommand {
-    /// Draw a salt for a new lane
-    Salt,
-    /// Announce and open a configured lane on one chain's gateway; to be done on both chains
-    Open(OpenArguments),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct OpenArguments {
-    /// The chain whose gateway is told, as `[chains.NAME]` calls it
-    #[arg(long, value_name = "NAME")]
-    pub(super) chain: String,
-    /// The lane: its channel where only one lane of the configuration has it on these chains, else its id
-    #[arg(long, value_name = "CHANNEL|ID")]
-    pub(super) lane: String,
-    /// With a channel that two lanes have: the chain on which applications send
-    #[arg(long, value_name = "NAME")]
-    pub(super) source: Option<String>,
-    /// Largest payload in bytes
-    #[arg(long, default_value_t = 65_536)]
-    pub(super) max_payload_bytes: u32,
-    /// Largest gas limit of a message
-    #[arg(long, default_value_t = 5_000_000)]
-    pub(super) max_gas_limit: u64,
-    /// How far ahead a deadline may lie
-    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
-    pub(super) max_deadline: Duration,
-    /// Gas for the sender's callback at settlement
-    #[arg(long, default_value_t = 200_000)]
-    pub(super) callback_gas: u64,
-    /// Most messages that may be sent and not settled yet; 0 for no quota
-    #[arg(long, default_value_t = 0)]
-    pub(super) quota: u64,
-    /// Halt the lane when a message fails; needs --senders and --receivers
-    #[arg(long, requires_all = ["senders", "receivers"])]
-    pub(super) strict: bool,
-    /// Accounts that may send; everyone when absent
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    pub(super) senders: Vec<Address>,
-    /// Contracts that may receive; every contract when absent
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    pub(super) receivers: Vec<Address>,
-    #[command(flatten)]
-    pub(super) patience: Patience,
-}
-
 #[derive(Debug, clap::Args)]
 pub(super) struct WhyArguments {
     /// A message id (0x…), or a place as LANE:INDEX, the lane being its channel or id
@@ -359,7 +291,8 @@ pub(super) struct CompletionArguments {
     pub(super) shell: clap_complete::Shell,
 }
 
-fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+/// Reads a duration with its unit.
+pub(super) fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
     humantime::parse_duration(text)
 }
 

@@ -1,14 +1,19 @@
-//! `config check` and `config reference`.
+//! `config check`, `config explain`, `config reference` and `config schema`.
 
 use serde_json::json;
 
-use super::answer::{Answer, Failure};
-use crate::config::{Layers, Sources, check, reference};
+use super::answer::{Answer, Exit, Failure};
+use super::arguments::{CheckArguments, ExplainArguments};
+use super::doctor;
+use crate::config::{Layers, Sources, check, explain, reference, schema};
 
-/// Checks everything that `run` needs.
-pub(super) fn check(sources: &Sources) -> Result<Answer, Failure> {
+/// Checks everything that `run` needs; with `--live` against nodes, contracts and peers too.
+pub(super) async fn check(sources: &Sources, arguments: &CheckArguments) -> Result<Answer, Failure> {
     let layers = Layers::read(sources)?;
     let config = check::config(&layers, cityrelay_all::adapters())?;
+    if arguments.live {
+        return doctor::diagnosis(&doctor::live(&layers, &config).await);
+    }
     let lanes: Vec<_> = config
         .lanes
         .iter()
@@ -35,6 +40,34 @@ pub(super) fn check(sources: &Sources) -> Result<Answer, Failure> {
         text.push_str(&format!("\nlane {} {} {} → {}", lane.id, lane.identity.channel, lane.source, lane.destination));
     }
     Ok(Answer { data, text })
+}
+
+/// Prints every effective value with its place; a configuration with faults is explained as far as it goes.
+pub(super) fn explain(sources: &Sources, arguments: &ExplainArguments) -> Result<Answer, Failure> {
+    let layers = Layers::read(sources)?;
+    let is_wanted = |key: &str| {
+        let begins = |wanted: &String| {
+            key.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        arguments.keys.is_empty() || arguments.keys.iter().any(begins)
+    };
+    let mut settings = explain::settings(&layers, cityrelay_all::adapters());
+    settings.retain(|setting| is_wanted(&setting.key));
+    if settings.is_empty() {
+        let problem =
+            format!("no key begins with {}: `cityrelay config explain` prints all", arguments.keys.join(" or "));
+        return Err(Failure::new(Exit::Usage, problem));
+    }
+    let lines: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    let data = serde_json::to_value(&settings).map_err(|error| Failure::new(Exit::Internal, error))?;
+    Ok(Answer { data: json!({ "settings": data }), text: lines.join("\n") })
+}
+
+/// Prints the schema.
+pub(super) fn schema() -> Result<Answer, Failure> {
+    let schema = schema::schema(cityrelay_all::adapters());
+    let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::new(Exit::Internal, error))?;
+    Ok(Answer { data: json!({ "schema": schema }), text })
 }
 
 /// Prints every key.

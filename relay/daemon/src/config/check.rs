@@ -8,7 +8,7 @@ use cityrelay_api::Adapter;
 use cityrelay_core::claim::MAX_CLAIM_ENTRIES;
 use cityrelay_core::frame::Role;
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Domain, LaneId};
+use cityrelay_core::ids::{Address, AttesterId, Domain, LaneId};
 use cityrelay_core::lane::LaneIdentity;
 use cityrelay_core::light_client::ProofStrength;
 use serde_json::Value;
@@ -92,6 +92,26 @@ pub fn control_socket(layers: &Layers) -> Result<ControlConfig, Faults> {
     let data_dir = reader.path("node.data_dir");
     let socket = socket(&reader, data_dir.as_ref());
     finish(reader, socket)
+}
+
+/// The folder of this process's data: where commands keep theirs too.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn data_dir(layers: &Layers) -> Result<PathBuf, Faults> {
+    let reader = Reader::new(layers);
+    let data_dir = reader.path("node.data_dir");
+    finish(reader, data_dir)
+}
+
+/// The attester's key file, where the configuration names one.
+///
+/// # Errors
+/// Every fault, by file and line.
+pub fn attester_key(layers: &Layers) -> Result<Option<PathBuf>, Faults> {
+    let reader = Reader::new(layers);
+    let key = reader.path("attester.key_file");
+    finish(reader, Some(key))
 }
 
 /// Checks the chains and lanes, whatever the role and the peers: what a command needs to set lanes up.
@@ -186,10 +206,26 @@ fn peers(reader: &Reader<'_>, listens: bool) -> Vec<PeerConfig> {
             if let Some(twin) = peers.iter().find(|peer| peer.fingerprint == fingerprint) {
                 reader.fault(&format!("{path}.fingerprint"), format!("is also that of peer {:?}", twin.name));
             }
-            peers.push(PeerConfig { name, role, address, fingerprint });
+            let attester = attester_address(reader, &format!("{path}.attester"), role);
+            let city = reader.optional(&format!("{path}.city"));
+            peers.push(PeerConfig { name, role, address, fingerprint, attester, city });
         }
     }
     peers
+}
+
+fn attester_address(reader: &Reader<'_>, path: &str, role: Role) -> Option<AttesterId> {
+    let address = reader.optional::<Address>(path)?;
+    if role != Role::Attester {
+        reader.fault(path, "only an attester signs: leave this key out, or set role = \"attester\"");
+    }
+    match address.to_20() {
+        Some(bytes) => Some(AttesterId(bytes)),
+        None => {
+            reader.fault(path, format!("expected 0x and 40 hex digits, got {address}"));
+            None
+        }
+    }
 }
 
 fn address(reader: &Reader<'_>, path: &str) -> Option<String> {

@@ -146,7 +146,7 @@ impl Reader<'_> {
 }
 
 /// A TOML scalar as JSON; dates become text, and so does a number that JSON can't hold.
-pub(super) fn plain_value(value: &toml_edit::Value) -> Value {
+pub(crate) fn plain_value(value: &toml_edit::Value) -> Value {
     match value {
         toml_edit::Value::String(text) => Value::String(text.value().clone()),
         toml_edit::Value::Integer(number) => Value::from(*number.value()),

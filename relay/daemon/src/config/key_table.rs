@@ -38,12 +38,24 @@ pub static OWN_KEYS: &[KeyDoc] = &[
     ),
     key("peers[].name", "text", None, "Name of the peer: 1 to 32 of a-z, 0-9 and -, each once."),
     key("peers[].role", "\"relay\" or \"attester\"", Some("\"relay\""), "What the peer does."),
-    key("peers[].address", "host:port", UNSET, "Where to call it; without it the peer must call us."),
+    key("peers[].address", "host:port", UNSET, "Where to call it; without it the peer must call us.").applied(),
     key(
         "peers[].fingerprint",
         "64 hex digits",
         None,
         "SHA-256 of its public link key, as `cityrelay keys show` prints it at the peer.",
+    ),
+    key(
+        "peers[].attester",
+        "address",
+        UNSET,
+        "With role attester: the address that it signs with, as `cityrelay keys show` prints it there; `doctor` compares it with the sets in force.",
+    ),
+    key(
+        "peers[].city",
+        "text",
+        UNSET,
+        "With role attester: the city of its institution; `doctor` warns where one city's members reach a threshold alone.",
     ),
     key(
         "chains.*.adapter",
@@ -69,7 +81,8 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         "duration",
         Some("\"500ms\""),
         "How often the chain's nodes are asked for news: 20ms to 1h.",
-    ),
+    )
+    .applied(),
     key("lanes[].channel", "text", None, "Name of the channel, 1 to 64 bytes; part of the lane's identity."),
     key("lanes[].source", "chain name", None, "The `[chains.<name>]` on which applications send."),
     key("lanes[].destination", "chain name", None, "The `[chains.<name>]` on which messages are executed."),
@@ -92,15 +105,17 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         UNSET,
         "Sign only for lanes with these channels; without it for every configured lane.",
     ),
-    key("batch.max_entries", "integer", Some("64"), "Most messages in one extension: 1 to 1024."),
-    key("batch.max_bytes", "bytes", Some("262144"), "Most payload bytes in one extension: 1024 to 8388608."),
+    key("batch.max_entries", "integer", Some("64"), "Most messages in one extension: 1 to 1024.").applied(),
+    key("batch.max_bytes", "bytes", Some("262144"), "Most payload bytes in one extension: 1024 to 8388608.").applied(),
     key(
         "batch.max_gas",
         "integer",
         Some("20000000"),
         "Most gas that the messages of one delivery may ask for together: at least 100000.",
-    ),
-    key("batch.max_delay", "duration", Some("\"200ms\""), "How long a short batch waits for more messages: 0s to 1m."),
+    )
+    .applied(),
+    key("batch.max_delay", "duration", Some("\"200ms\""), "How long a short batch waits for more messages: 0s to 1m.")
+        .applied(),
     key(
         "metrics.listen",
         "address:port",
@@ -114,11 +129,11 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         "Unix socket on which `cityrelay status` and other commands ask this process; at most 100 bytes.",
     ),
     key("log.format", "\"text\" or \"json\"", Some("\"text\""), "Form of the log on stderr."),
-    key("log.filter", "text", Some("\"info\""), "What is logged, such as `info,cityrelay_link=debug`."),
+    key("log.filter", "text", Some("\"info\""), "What is logged, such as `info,cityrelay_link=debug`.").applied(),
 ];
 
 const fn key(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> KeyDoc {
-    KeyDoc { key, form, default, doc }
+    KeyDoc::new(key, form, default, doc)
 }
 
 /// The prefix of the keys that the daemon owns in a chain's section.
@@ -133,8 +148,28 @@ pub fn default_value(doc: &KeyDoc) -> Option<Value> {
 /// The entry of an own key; `path` may hold list positions, and chain names where the table has `*`.
 #[must_use]
 pub fn own_doc(path: &str) -> Option<&'static KeyDoc> {
+    find_doc(OWN_KEYS, path)
+}
+
+/// The entry of `path`, in the daemon's own table or in that of the adapter that the chain's section names.
+#[must_use]
+pub fn doc(path: &str, tree: &Value, adapters: &[&'static dyn Adapter]) -> Option<&'static KeyDoc> {
+    own_doc(path).or_else(|| {
+        let (chain, rest) = path.strip_prefix("chains.")?.split_once('.')?;
+        find_doc(adapter_of(tree.get("chains")?.get(chain)?, adapters)?.keys(), rest)
+    })
+}
+
+/// The adapter that a chain's section names.
+#[must_use]
+pub fn adapter_of<'a>(section: &Value, adapters: &[&'a dyn Adapter]) -> Option<&'a dyn Adapter> {
+    let name = section.get("adapter")?.as_str()?;
+    adapters.iter().find(|adapter| adapter.name() == name).copied()
+}
+
+fn find_doc(table: &'static [KeyDoc], path: &str) -> Option<&'static KeyDoc> {
     let steps = steps(path);
-    OWN_KEYS.iter().find(|doc| {
+    table.iter().find(|doc| {
         let pattern = self::steps(doc.key);
         pattern.len() == steps.len()
             && pattern.iter().zip(&steps).all(|(pattern, step)| match pattern {
@@ -142,6 +177,24 @@ pub fn own_doc(path: &str) -> Option<&'static KeyDoc> {
                 pattern => pattern == step,
             })
     })
+}
+
+/// Puts the adapters' defaults into the chains' sections, where the table that a key belongs to is there: what the
+/// adapters take themselves where a key is missing.
+pub fn fill_adapter_defaults(tree: &mut Value, adapters: &[&'static dyn Adapter]) {
+    let Some(Value::Object(chains)) = tree.get_mut("chains") else { return };
+    for section in chains.values_mut() {
+        let Some(adapter) = adapter_of(section, adapters) else { continue };
+        for doc in adapter.keys() {
+            let table_is_there = match doc.key.split_once('.') {
+                Some((table, _)) => section.get(table.trim_end_matches("[]")).is_some(),
+                None => true,
+            };
+            if let Some(value) = default_value(doc).filter(|_| table_is_there) {
+                fill(section, &steps(doc.key), &value);
+            }
+        }
+    }
 }
 
 /// The defaults of all keys that are not inside a list or below a chosen name.
@@ -198,12 +251,12 @@ fn fill(tree: &mut Value, steps: &[Step<'_>], value: &Value) {
 
 /// One step of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step<'a> {
+pub(super) enum Step<'a> {
     Name(&'a str),
     Element,
 }
 
-fn steps(path: &str) -> Vec<Step<'_>> {
+pub(super) fn steps(path: &str) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     for part in path.split('.') {
         let mut names = part.split('[');

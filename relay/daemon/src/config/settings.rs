@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cityrelay_api::Chain;
 use cityrelay_core::frame::Role;
-use cityrelay_core::ids::{Address, Domain, LaneId};
+use cityrelay_core::ids::{Address, AttesterId, Domain, LaneId};
 use cityrelay_core::lane::LaneIdentity;
 
 /// Everything that `cityrelay run` needs.
@@ -68,6 +68,10 @@ pub struct PeerConfig {
     pub address: Option<String>,
     /// SHA-256 of its public link key.
     pub fingerprint: [u8; 32],
+    /// The address that it signs heads with, where it is known.
+    pub attester: Option<AttesterId>,
+    /// The city of its institution, where it is known.
+    pub city: Option<String>,
 }
 
 /// One chain.

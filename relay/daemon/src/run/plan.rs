@@ -94,7 +94,7 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(Machine
 }
 
 /// The link's configuration: who may talk, about which lanes.
-pub(super) fn link_config(config: &Config) -> anyhow::Result<LinkConfig> {
+pub(crate) fn link_config(config: &Config) -> anyhow::Result<LinkConfig> {
     let mut peers = Vec::new();
     for peer in &config.peers {
         // An attester may be asked about every lane; a relay only about those that it shares with us.

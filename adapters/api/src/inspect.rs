@@ -1,0 +1,64 @@
+//! An operator's questions to a chain: what each node says of itself, and what a contract and an account look like there.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height};
+
+use crate::source::NodeError;
+
+/// Questions whose answers are shown to an operator and decide nothing. No answer is proved.
+#[async_trait]
+pub trait Inspect: Send + Sync {
+    /// What every configured node says of itself, in the order of the configuration; each is asked by itself. All that
+    /// answer are compared at one block: the newest that all of them have.
+    async fn nodes(&self) -> Vec<NodeReport>;
+
+    /// The answer of a contract to a read-only call in the newest state, from an own node where one answers.
+    async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError>;
+
+    /// The code of a contract; empty where there is none.
+    async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError>;
+
+    /// How the transactions of an account stand; `None` where a chain numbers none.
+    async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError>;
+}
+
+/// What one node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The node, as named in the configuration.
+    pub endpoint: String,
+    /// Whether the operator's own institution runs it.
+    pub is_own: bool,
+    /// What it says, or why it says nothing.
+    pub answer: Result<NodeFacts, NodeError>,
+}
+
+/// A node that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Name and version of its program as it gives them, at most 128 characters; empty where it gives none.
+    pub version: String,
+    /// Its newest block.
+    pub height: Height,
+    /// The block at which all nodes are compared.
+    pub compared_at: Height,
+    /// The hash that it gives for that block.
+    pub hash: Hash32,
+    /// How long it took to give its height.
+    pub latency: Duration,
+}
+
+/// How many transactions of an account there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionCounts {
+    /// In blocks: the next number.
+    pub mined: u64,
+    /// In blocks and, without a gap, in the pool of the node that was asked.
+    pub with_waiting: u64,
+}
+
+/// The most characters kept of a version.
+pub const MAX_VERSION_CHARS: usize = 128;

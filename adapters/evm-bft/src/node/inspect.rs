@@ -1,0 +1,97 @@
+//! What nodes say of themselves, of a contract and of an account, for an operator.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts};
+use cityrelay_api::source::NodeError;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::endpoint::{CallError, Endpoint};
+use super::pool::Pool;
+use super::questions::short;
+use crate::codec::json as read;
+
+/// The longest code that a chain takes is 24576 bytes (EIP-170); some permit more.
+const MAX_CODE_BYTES: usize = 1 << 20;
+
+/// An operator's questions to one chain.
+#[derive(Debug)]
+pub(super) struct EvmInspect {
+    pub pool: Arc<Pool>,
+}
+
+#[async_trait]
+impl Inspect for EvmInspect {
+    async fn nodes(&self) -> Vec<NodeReport> {
+        let endpoints = self.pool.all();
+        let heights = join_all(endpoints.iter().map(|endpoint| async move {
+            let started = Instant::now();
+            endpoint.height().await.map(|height| (height, started.elapsed()))
+        }))
+        .await;
+        let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
+        let asked = endpoints.iter().zip(heights).map(|(endpoint, height)| async move {
+            let answer = match (height, lowest) {
+                (Ok((height, latency)), Some(lowest)) => match facts(endpoint, lowest).await {
+                    Ok((version, hash)) => {
+                        Ok(NodeFacts { version, height: Height(height), compared_at: Height(lowest), hash, latency })
+                    }
+                    Err(error) => Err(error),
+                },
+                (Err(error), _) => Err(error),
+                (Ok(_), None) => Err(super::pool::no_node()),
+            };
+            NodeReport { endpoint: endpoint.name.clone(), is_own: endpoint.is_own, answer }
+        });
+        join_all(asked).await
+    }
+
+    async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
+        let ask = |endpoint: Arc<Endpoint>| async move { Ok(endpoint.view(contract, data, None).await?) };
+        self.pool.first_own(ask).await
+    }
+
+    async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
+        const METHOD: &str = "eth_getCode";
+        let params = &json!([short(contract), "latest"]);
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let answer = endpoint.call(METHOD, params.clone()).await?;
+            read::bytes_value(&answer, "result", MAX_CODE_BYTES).map_err(|error| endpoint.misread(METHOD, &error))
+        };
+        self.pool.first_own(ask).await
+    }
+
+    async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError> {
+        const METHOD: &str = "eth_getTransactionCount";
+        let account = &short(account);
+        let ask = |endpoint: Arc<Endpoint>| async move {
+            let count = async |block: &str| -> Result<u64, NodeError> {
+                let answer = endpoint.call(METHOD, json!([account, block])).await?;
+                let count = read::quantity(&answer).and_then(|count| u64::try_from(count).ok());
+                count.ok_or_else(|| endpoint.malformed(METHOD, "a number of transactions"))
+            };
+            let mined = count("latest").await?;
+            Ok(Some(TransactionCounts { mined, with_waiting: count("pending").await? }))
+        };
+        self.pool.first_own(ask).await
+    }
+}
+
+/// Program and version, and the hash of a block.
+async fn facts(endpoint: &Endpoint, height: u64) -> Result<(String, Hash32), NodeError> {
+    const METHOD: &str = "eth_getBlockByNumber";
+    let version = match endpoint.call("web3_clientVersion", json!([])).await {
+        Ok(answer) => answer.as_str().unwrap_or_default().chars().take(MAX_VERSION_CHARS).collect(),
+        // Some operators switch this namespace off.
+        Err(CallError::Fault(_)) => String::new(),
+        Err(CallError::Node(error)) => return Err(error),
+    };
+    let block = endpoint.block(height, false).await?;
+    let hash = block.get("hash").and_then(Value::as_str).and_then(|hash| Hash32::from_hex(hash).ok());
+    Ok((version, hash.ok_or_else(|| endpoint.malformed(METHOD, &format!("the hash of block {height}")))?))
+}

@@ -1,0 +1,104 @@
+//! What nodes say of themselves and of a contract, for an operator.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts};
+use cityrelay_api::source::NodeError;
+use cityrelay_core::hash::Hash32;
+use cityrelay_core::ids::{Address, Height};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use super::pool::{Pool, first_answer};
+use super::source::short;
+use crate::codec::json::prefixed;
+
+/// An operator's questions to one chain.
+#[derive(Debug)]
+pub(super) struct FiscoInspect {
+    pub pool: Arc<Pool>,
+}
+
+#[async_trait]
+impl Inspect for FiscoInspect {
+    async fn nodes(&self) -> Vec<NodeReport> {
+        let endpoints = self.pool.all();
+        let heights = join_all(endpoints.iter().map(|endpoint| async move {
+            let started = Instant::now();
+            endpoint.block_number().await.map(|height| (height, started.elapsed()))
+        }))
+        .await;
+        let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
+        let asked = endpoints.iter().zip(heights).map(|(endpoint, height)| async move {
+            let answer = match (height, lowest) {
+                (Ok((height, latency)), Some(lowest)) => match facts(endpoint, lowest).await {
+                    Ok((version, hash)) => {
+                        Ok(NodeFacts { version, height: Height(height), compared_at: Height(lowest), hash, latency })
+                    }
+                    Err(error) => Err(error),
+                },
+                (Err(error), _) => Err(error),
+                (Ok(_), None) => Err(Pool::nobody()),
+            };
+            NodeReport { endpoint: endpoint.name.clone(), is_own: endpoint.is_own, answer }
+        });
+        join_all(asked).await
+    }
+
+    async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
+        let to = short(contract)?;
+        Err(first_answer!(self.pool.own_first(), |endpoint| endpoint.ask(to, data).await))
+    }
+
+    async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
+        let to = short(contract)?;
+        Err(first_answer!(self.pool.own_first(), |endpoint| code(&endpoint, to).await))
+    }
+
+    /// Nonces are drawn at random here: there is no next one.
+    async fn transactions(&self, _account: Address) -> Result<Option<TransactionCounts>, NodeError> {
+        Ok(None)
+    }
+}
+
+async fn code(endpoint: &Endpoint, contract: [u8; 20]) -> Result<Vec<u8>, NodeError> {
+    const METHOD: &str = "getCode";
+    let answer = endpoint.call(METHOD, vec![json!(endpoint.node), json!(prefixed(&contract))]).await?;
+    let digits = answer.as_str().map(|text| text.strip_prefix("0x").unwrap_or(text));
+    let code = digits.and_then(|digits| hex::decode(digits).ok());
+    code.ok_or_else(|| endpoint.malformed(METHOD, "code in hex, or an empty text".to_owned()))
+}
+
+/// Version of the node program, and the hash that it shows for a block.
+async fn facts(endpoint: &Endpoint, height: u64) -> Result<(String, Hash32), NodeError> {
+    const METHOD: &str = "getBlockHashByNumber";
+    let info = endpoint.call("getGroupInfo", Vec::new()).await?;
+    let version = version(&info).unwrap_or_default();
+    let answer = endpoint.call(METHOD, vec![json!(endpoint.node), json!(height)]).await?;
+    let hash = answer.as_str().and_then(|hash| Hash32::from_hex(hash).ok());
+    Ok((version, hash.ok_or_else(|| endpoint.malformed(METHOD, format!("the hash of block {height}")))?))
+}
+
+/// `getGroupInfo` holds each node's settings as a JSON text, the program's version among them.
+fn version(info: &Value) -> Option<String> {
+    let settings = info.pointer("/nodeList/0/iniConfig")?.as_str()?;
+    let settings: Value = serde_json::from_str(settings).ok()?;
+    let version = settings.pointer("/binaryInfo/version")?.as_str()?;
+    Some(version.chars().take(MAX_VERSION_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_out_of_the_settings_text() {
+        let info = json!({ "nodeList": [{ "iniConfig": "{\"binaryInfo\":{\"version\":\"3.16.3\"}}\n" }] });
+        assert_eq!(version(&info), Some("3.16.3".to_owned()));
+        assert_eq!(version(&json!({ "nodeList": [{ "iniConfig": "" }] })), None);
+        assert_eq!(version(&json!({})), None);
+    }
+}
