@@ -217,6 +217,22 @@ fn the_example_configurations_have_no_faults() {
     }
 }
 
+/// What is wrong, and how it is made so, given the configuration and the name of its own chain.
+type Slip = (&'static str, fn(&mut Value, &str));
+
+/// An example configuration of a relay, and the name of the chain that it has an account on.
+fn example() -> (PathBuf, Value, String) {
+    let mut examples: Vec<PathBuf> =
+        fs::read_dir(repository().join("config")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    examples.retain(|path| path.is_file() && path.file_stem().is_some_and(|name| name != "reference"));
+    examples.sort();
+    let path = examples.remove(0);
+    let value: Value = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let chains = value["chains"].as_object().unwrap();
+    let chain = chains.iter().find(|(_, section)| section.get("account").is_some()).unwrap().0.clone();
+    (path, value, chain)
+}
+
 #[test]
 fn the_schema_takes_the_example_configurations_and_refuses_slips() {
     let output = cityrelay(&["config", "schema"]);
@@ -234,25 +250,25 @@ fn the_schema_takes_the_example_configurations_and_refuses_slips() {
         let faults: Vec<String> = validator.iter_errors(&read(example)).map(|error| error.to_string()).collect();
         assert!(faults.is_empty(), "{}: {faults:?}", example.display());
     }
-    let city = read(&repository().join("config/hangzhou.toml"));
-    let slips: [(&str, fn(&mut Value)); 6] = [
-        ("an unknown key", |city| city["link"]["lissten"] = "x".into()),
-        ("a number for a name", |city| city["node"]["name"] = 5.into()),
-        ("a short fingerprint", |city| city["peers"][0]["fingerprint"] = "ab".into()),
-        ("an unknown adapter", |city| city["chains"]["hangzhou"]["adapter"] = "none".into()),
-        ("another adapter's key", |city| city["chains"]["hangzhou"]["group_id"] = "group0".into()),
-        ("a missing name", |city| drop(city["lanes"][0].as_object_mut().unwrap().remove("salt"))),
+    let (_, city, chain) = example();
+    let slips: [Slip; 6] = [
+        ("an unknown key", |city, _| city["link"]["lissten"] = "x".into()),
+        ("a number for a name", |city, _| city["node"]["name"] = 5.into()),
+        ("a short fingerprint", |city, _| city["peers"][0]["fingerprint"] = "ab".into()),
+        ("an unknown adapter", |city, chain| city["chains"][chain]["adapter"] = "none".into()),
+        ("a key of no adapter", |city, chain| city["chains"][chain]["colour"] = "red".into()),
+        ("a missing name", |city, _| drop(city["lanes"][0].as_object_mut().unwrap().remove("salt"))),
     ];
     for (what, slip) in slips {
         let mut broken = city.clone();
-        slip(&mut broken);
+        slip(&mut broken, &chain);
         assert!(!validator.is_valid(&broken), "{what} is not seen");
     }
 }
 
 #[test]
 fn each_effective_value_is_explained_with_its_place() {
-    let example = repository().join("config/hangzhou.toml");
+    let (example, value, chain) = example();
     let example = example.to_str().unwrap();
     let explain = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cityrelay"));
@@ -264,22 +280,21 @@ fn each_effective_value_is_explained_with_its_place() {
     let text = stdout(&output);
     let line = fs::read_to_string(example).unwrap().lines().position(|line| line.starts_with("name = ")).unwrap() + 1;
     for expected in [
-        format!("node.name = \"hangzhou-relay\"  # {example}:{line}; text; required"),
+        format!("node.name = {}  # {example}:{line}; text; required", value["node"]["name"]),
         "batch.max_entries = 7  # environment CITYRELAY__BATCH__MAX_ENTRIES; integer; default 64".to_owned(),
         "log.format = \"json\"  # flag --set log.format=json; \"text\" or \"json\"; default \"text\"".to_owned(),
         "batch.max_delay = \"200ms\"  # default; duration; default \"200ms\"".to_owned(),
-        "chains.hangzhou.request_timeout = \"10s\"  # default; duration; default \"10s\"".to_owned(),
+        format!("chains.{chain}.request_timeout = \"10s\"  # default; duration; default \"10s\""),
         "control.socket is not set  # file; default <node.data_dir>/control.sock".to_owned(),
     ] {
         assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");
     }
-    let output = explain(&["--json", "chains.hangzhou.nodes"]);
+    let nodes = format!("chains.{chain}.nodes");
+    let output = explain(&["--json", &nodes]);
     let envelope: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let settings = envelope["data"]["settings"].as_array().unwrap();
-    assert!(settings.iter().all(|setting| setting["key"].as_str().unwrap().starts_with("chains.hangzhou.nodes[")));
-    assert!(
-        settings.iter().any(|setting| setting["key"] == "chains.hangzhou.nodes[0].url" && setting["form"].is_string())
-    );
+    assert!(settings.iter().all(|setting| setting["key"].as_str().unwrap().starts_with(&format!("{nodes}["))));
+    assert!(settings.iter().any(|setting| setting["key"] == format!("{nodes}[0].url") && setting["form"].is_string()));
     assert_code(&explain(&["nonsense"]), 2);
 }
 

@@ -1,6 +1,8 @@
 //! Contracts against this release and this configuration, lanes on them, and the account that pays.
 
-use cityrelay_api::inspect::Inspect;
+use cityrelay_api::inspect::{Inspect, TransactionCounts};
+use cityrelay_api::source::NodeError;
+use cityrelay_api::target::Funds;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Domain};
 use cityrelay_core::lane::Direction;
@@ -195,29 +197,44 @@ pub async fn account(chain: &ChainConfig) -> Vec<Finding> {
     let Some(target) = chain.chain.target() else { return Vec::new() };
     let account = target.account();
     let subject = format!("account {account} on {}", chain.name);
-    match chain.chain.inspect().transactions(account).await {
-        Err(error) => {
-            vec![Area::Accounts.warning(
-                subject,
-                format!("could not be looked at: {error}"),
-                "mend the chain's nodes first",
-            )]
+    let unread = |error: NodeError| {
+        Area::Accounts.warning(&subject, format!("could not be looked at: {error}"), "mend the chain's nodes first")
+    };
+    let counts = match chain.chain.inspect().transactions(account).await {
+        Err(error) => unread(error),
+        Ok(None) => Area::Accounts.ok(&subject, "this chain numbers no transactions: there can be no gap"),
+        Ok(Some(counts)) => waiting(&subject, counts),
+    };
+    let funds = match target.funds().await {
+        Err(error) => unread(error),
+        Ok(Funds::NotNeeded) => Area::Accounts.ok(&subject, "needs no funds"),
+        Ok(Funds::Left { wei, transactions }) => {
+            let words = format!("{wei} wei: enough for about {transactions} of our largest transactions");
+            match transactions {
+                0 => Area::Accounts.broken(&subject, words, format!("send funds to {account}")),
+                1..FEW_TRANSACTIONS => Area::Accounts.warning(&subject, words, format!("send funds to {account}")),
+                _ => Area::Accounts.ok(&subject, words),
+            }
         }
-        Ok(None) => vec![Area::Accounts.ok(subject, "this chain numbers no transactions: there can be no gap")],
-        Ok(Some(counts)) => {
-            let waiting = counts.with_waiting.saturating_sub(counts.mined);
-            let words = format!("{} transactions in blocks, {waiting} waiting", counts.mined);
-            vec![match waiting {
-                0..=MANY_WAITING => Area::Accounts.ok(subject, words),
-                _ => Area::Accounts.warning(
-                    subject,
-                    words,
-                    "see why blocks take none of them: gas price (chains.*.account.gas_price), balance, or a full pool",
-                ),
-            }]
-        }
+    };
+    vec![counts, funds]
+}
+
+fn waiting(subject: &str, counts: TransactionCounts) -> Finding {
+    let waiting = counts.with_waiting.saturating_sub(counts.mined);
+    let words = format!("{} transactions in blocks, {waiting} waiting", counts.mined);
+    match waiting {
+        0..=MANY_WAITING => Area::Accounts.ok(subject, words),
+        _ => Area::Accounts.warning(
+            subject,
+            words,
+            "see why blocks take none of them: gas price (chains.*.account.gas_price), balance, or a full pool",
+        ),
     }
 }
 
 /// More transactions than this in a pool at once are a sign that blocks take none.
 const MANY_WAITING: u64 = 64;
+
+/// With fewer transactions left than this it is time to send funds.
+const FEW_TRANSACTIONS: u64 = 100;
