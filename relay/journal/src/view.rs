@@ -7,8 +7,8 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour};
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_wire::row::{
-    AcceptedRow, AttestedRow, ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, OrdinalRow,
-    SignedRow, UnfrozenRow, flow_key, id_prefix, intent_key, position_key, read_id_key, read_position_key,
+    AcceptedRow, AttestedRow, ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, ID_KEY_STEM,
+    OrdinalRow, SignedRow, UnfrozenRow, flow_key, id_prefix, intent_key, position_key, read_id_key, read_position_key,
 };
 
 use crate::apply::counters;
@@ -233,6 +233,55 @@ impl<'a> View<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The messages whose ids begin with these hex digits, newest of each lane first, at most `limit`; of one lane only,
+    /// where one is named. Costs as [`View::find`], for every digit that is missing more.
+    ///
+    /// # Errors
+    /// Those of damage and I/O only.
+    pub fn find_by_digits(
+        &self,
+        lane: Option<LaneId>,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<(Flow, Index, MessageId)>, JournalError> {
+        let digits = digits.to_ascii_lowercase();
+        let mut start = [0; 32];
+        let mut known = 0;
+        let pairs = digits
+            .as_bytes()
+            .chunks_exact(2)
+            .map_while(|pair| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok());
+        for (place, byte) in start.iter_mut().zip(pairs) {
+            *place = byte;
+            known += 1;
+        }
+        let mut found = Vec::new();
+        for OrdinalRow { flow } in rows::all::<OrdinalRow>(self.rows, Table::Ordinals, &[])? {
+            let is_meant = flow.direction == Direction::Outbox && lane.is_none_or(|lane| lane == flow.lane);
+            let Some(row) = spans::flow_row(self.rows, flow)?.filter(|_| is_meant) else { continue };
+            for block in (0..=row.tip.index.0 / ID_BLOCK).rev() {
+                let whole = id_prefix(row.ordinal, block, MessageId(Hash32(start)));
+                let Some(prefix) = whole.get(..(ID_KEY_STEM + known).min(whole.len())) else { continue };
+                let mut indices = Vec::new();
+                rows::scan(self.rows, Table::Ids, prefix, prefix, |key, _| {
+                    indices.extend(read_id_key(key).map(|(_, index)| index));
+                    Ok(true)
+                })?;
+                indices.sort_unstable_by_key(|index| core::cmp::Reverse(*index));
+                for index in indices {
+                    let Some(link) = self.links(flow, index, index)?.first().copied() else { continue };
+                    if link.to_string().trim_start_matches("0x").starts_with(&digits) {
+                        found.push((flow, index, MessageId(link)));
+                    }
+                    if found.len() >= limit {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// What is known of one position; `None` above the tip, and for index 0.

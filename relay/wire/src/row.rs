@@ -361,6 +361,9 @@ pub fn carry_key(flow: Flow, last: Index, hash: Hash32) -> [u8; 73] {
 /// other; whoever looks for an id looks once in each block.
 pub const ID_BLOCK: u64 = 1024;
 
+/// Bytes of an id key before the id's own: short name and block.
+pub const ID_KEY_STEM: usize = 11;
+
 /// Key of a message by its id: 4 bytes short name of the flow, 7 bytes block (index / [`ID_BLOCK`]), the first 7 bytes
 /// of the id, 2 bytes place in the block.
 ///

@@ -2,7 +2,7 @@
 
 use crate::frame::Role;
 use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
-use crate::lane::Flow;
+use crate::lane::{Direction, Flow};
 use crate::light_client::HoldReason;
 use crate::machine::Machine;
 use crate::machine::config::PeerId;
@@ -31,6 +31,8 @@ pub enum WaitReason {
     Peer,
     /// The peer has not accepted yet.
     Acceptance,
+    /// The peer holds the messages; their outcomes are awaited.
+    Outcome,
     /// A transaction is on its way to the chain.
     Transaction,
     /// The last try failed; the next one comes after a wait.
@@ -41,7 +43,7 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// Every reason, for documentation and metric labels.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Idle,
         Self::Header,
         Self::HeldBack,
@@ -51,6 +53,7 @@ impl WaitReason {
         Self::Attestations,
         Self::Peer,
         Self::Acceptance,
+        Self::Outcome,
         Self::Transaction,
         Self::Retry,
         Self::Dispute,
@@ -69,10 +72,17 @@ impl WaitReason {
             Self::Attestations => "attestations",
             Self::Peer => "peer",
             Self::Acceptance => "acceptance",
+            Self::Outcome => "outcome",
             Self::Transaction => "transaction",
             Self::Retry => "retry",
             Self::Dispute => "dispute",
         }
+    }
+
+    /// Whether nothing goes on until the operator decides.
+    #[must_use]
+    pub const fn needs_operator(self) -> bool {
+        matches!(self, Self::Frozen | Self::Dispute)
     }
 
     /// Who must act so that it goes on.
@@ -84,7 +94,7 @@ impl WaitReason {
             Self::Frozen | Self::Dispute => "the operator",
             Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
             Self::Attestations => "the attesters",
-            Self::Peer | Self::Acceptance => "the peer",
+            Self::Peer | Self::Acceptance | Self::Outcome => "the peer",
             Self::Retry => "this relay",
         }
     }
@@ -241,10 +251,14 @@ impl Machine {
         let stale = inbound.queue.iter().find(|incoming| {
             incoming.evidence.as_ref().map(|evidence| evidence.epoch) != committee.map(|committee| committee.epoch())
         });
+        // Only an inbox has an outbox that leads to the peer.
+        let outbox = Flow { lane: inbound.flow.lane, direction: Direction::Outbox };
+        let awaits_outcomes =
+            self.outbound.get(&outbox).is_some_and(|outbox| outbox.accepted.index > inbound.durable.index);
         let waits_for = if inbound.is_in_dispute {
             WaitReason::Dispute
         } else if inbound.queue.is_empty() {
-            WaitReason::Idle
+            if awaits_outcomes { WaitReason::Outcome } else { WaitReason::Idle }
         } else if inbound.job.is_some() {
             WaitReason::Transaction
         } else if committee.is_none() {

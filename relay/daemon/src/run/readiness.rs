@@ -145,7 +145,7 @@ impl Readiness {
             self.places.insert(key, (place, now));
             return None;
         }
-        let must_act = matches!(flow.waits_for, WaitReason::Dispute | WaitReason::Frozen);
+        let must_act = flow.waits_for.needs_operator();
         let waited = age(since, now);
         (must_act || waited > STUCK_AFTER).then(|| {
             let kind = match flow.waits_for {

@@ -86,6 +86,28 @@ fn a_message_is_found_in_every_block_of_a_long_lane() {
 }
 
 #[test]
+fn messages_are_found_by_the_first_digits_of_their_ids() {
+    let (one, other) = (Chain::outbox("one", 2100), Chain::outbox("other", 5));
+    let journal = journal(&[vec![one.extension(0, 1000)], vec![one.extension(1000, 2100), other.extension(0, 5)]]);
+    let view = journal.view();
+    for (chain, place) in [(&one, 1), (&one, 1500), (&other, 5)] {
+        let id = chain.entries[place - 1].link(chain.flow);
+        let expected = (chain.flow, Index(place as u64), MessageId(id));
+        let digits = id.to_string().trim_start_matches("0x").to_owned();
+        for length in [8, 13, 14, 15, 40, 64] {
+            let found = view.find_by_digits(None, &digits[..length], 10).unwrap();
+            assert_eq!(found, [expected], "{length} digits");
+        }
+        assert_eq!(view.find_by_digits(Some(chain.flow.lane), &digits.to_uppercase(), 10).unwrap(), [expected]);
+    }
+    let all = view.find_by_digits(Some(one.flow.lane), "", 3000).unwrap();
+    assert_eq!(all.len(), 2100);
+    assert!(all.windows(2).all(|pair| pair[0].1 > pair[1].1), "the newest comes first");
+    assert_eq!(view.find_by_digits(Some(one.flow.lane), "", 7).unwrap().len(), 7);
+    assert_eq!(view.find_by_digits(None, "0000000000000000", 10).unwrap(), []);
+}
+
+#[test]
 fn a_timeline_tells_what_happened_to_a_message() {
     let chain = Chain::outbox("lane", 8);
     let carry = |name, last| intent(name, Purpose::Carry { flow: chain.flow, last: Index(last) });
