@@ -5,6 +5,7 @@ pub mod answer;
 mod arguments;
 mod chain;
 mod config_commands;
+mod control_arguments;
 mod control_commands;
 mod demo;
 mod doctor;
@@ -18,6 +19,7 @@ mod owner_arguments;
 mod rotation;
 mod run;
 mod setup;
+mod top;
 mod transaction;
 
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
             .collect(),
         overrides: arguments.set,
     };
+    let wants_json = arguments.json;
     match arguments.command {
         Command::Demo(arguments) => wait_for_all(demo::demo(&arguments)),
         Command::DemoChains(arguments) => wait_for_all(demo::chains(&arguments.dir, &arguments.pairing)),
@@ -80,7 +83,10 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         },
         Command::Doctor => wait_for(doctor::doctor(&sources)),
         Command::Status => wait_for(control_commands::status(&sources)),
+        Command::Lanes(arguments) => wait_for(control_commands::lanes(&sources, arguments)),
+        Command::Messages(arguments) => wait_for(control_commands::messages(&sources, arguments)),
         Command::Why(arguments) => wait_for(control_commands::why(&sources, &arguments)),
+        Command::Top => wait_for(top::top(&sources, wants_json)),
         Command::Send(arguments) => wait_for(control_commands::send(&sources, &arguments)),
         Command::Metrics(MetricsCommand::Reference) => Ok(metrics::reference()),
         Command::Completions(arguments) => {

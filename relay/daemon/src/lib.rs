@@ -9,8 +9,10 @@ pub mod demo;
 pub mod doctor;
 pub mod keys;
 pub mod observability;
+pub mod page;
 pub mod replay;
 pub mod run;
+pub mod top;
 
 #[cfg(test)]
 mod fake_chain;

@@ -8,6 +8,8 @@ use cityrelay_core::ids::Address;
 
 use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
 
+use super::control_arguments::{LanesArguments, MessagesArguments};
+
 /// Carries messages between city chains.
 #[derive(Debug, clap::Parser)]
 #[command(name = "cityrelay", version, about, propagate_version = true)]
@@ -59,8 +61,14 @@ pub(super) enum Command {
     Doctor,
     /// Ask the running daemon where everything stands
     Status,
+    /// Ask the running daemon for depth, age and state of its lanes
+    Lanes(LanesArguments),
+    /// Ask the running daemon for messages, a page at a time
+    Messages(MessagesArguments),
     /// Ask the running daemon what a message waits for
     Why(WhyArguments),
+    /// Watch the running daemon in the terminal
+    Top,
     /// Let the running daemon send a message with its own account
     Send(SendArguments),
     /// What `/metrics` shows
@@ -92,7 +100,10 @@ impl Command {
             Self::Attesters(command) => command.name(),
             Self::Doctor => "doctor",
             Self::Status => "status",
+            Self::Lanes(_) => "lanes",
+            Self::Messages(_) => "messages",
             Self::Why(_) => "why",
+            Self::Top => "top",
             Self::Send(_) => "send",
             Self::Metrics(MetricsCommand::Reference) => "metrics reference",
             Self::Completions(_) => "completions",

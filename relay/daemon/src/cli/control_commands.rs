@@ -1,4 +1,4 @@
-//! `status`, `why` and `send`: questions to the running daemon.
+//! `status`, `lanes`, `messages`, `why` and `send`: questions to the running daemon.
 
 use std::fmt::Write as _;
 
@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::answer::{Answer, Exit, Failure};
 use super::arguments::{SendArguments, WhyArguments};
+use super::control_arguments::{LanesArguments, MessagesArguments};
 use crate::clock::unix_millis;
 use crate::config::{Layers, Sources, check};
 use crate::control::{
-    self, ClientError, ControlReply, ControlRequest, FaultKind, SendReport, SendRequest, StatusReport, WhyQuery,
-    WhyReport,
+    self, ClientError, ControlReply, ControlRequest, FaultKind, LaneQuery, LanesReport, MessageQuery, MessagesReport,
+    SendReport, SendRequest, StatusReport, WhyQuery, WhyReport,
 };
 
 async fn ask(sources: &Sources, request: ControlRequest) -> Result<ControlReply, Failure> {
@@ -28,6 +29,7 @@ async fn ask(sources: &Sources, request: ControlRequest) -> Result<ControlReply,
             Err(Failure::new(exit, fault.message))
         }
         Ok(reply) => Ok(reply),
+        Err(error @ ClientError::NotAllowed { .. }) => Err(Failure::new(Exit::Refused, error)),
         Err(error @ ClientError::Malformed { .. }) => Err(Failure::new(Exit::Internal, error)),
         Err(error) => Err(Failure::new(Exit::Unreachable, error)),
     }
@@ -109,6 +111,87 @@ fn status_text(report: &StatusReport, now: u64) -> String {
     out
 }
 
+/// Depth, age and state of each lane.
+pub(super) async fn lanes(sources: &Sources, arguments: LanesArguments) -> Result<Answer, Failure> {
+    let query = LaneQuery { lane: arguments.lane };
+    let ControlReply::Lanes(report) = ask(sources, ControlRequest::Lanes(query)).await? else {
+        return Err(unexpected());
+    };
+    Ok(Answer { data: to_json(&report)?, text: lanes_text(&report, unix_millis().0) })
+}
+
+fn lanes_text(report: &LanesReport, now: u64) -> String {
+    let mut rows =
+        vec![["channel", "from", "to", "state", "depth", "age", "finished", "waits for", "who"].map(str::to_owned)];
+    for lane in &report.lanes {
+        rows.push([
+            lane.channel.clone(),
+            lane.source.clone(),
+            lane.destination.clone(),
+            lane.state.as_str().to_owned(),
+            lane.depth.to_string(),
+            lane.oldest.map_or_else(|| "-".to_owned(), |oldest| age(now, oldest)),
+            lane.finished.to_string(),
+            lane.waits_for.clone(),
+            lane.who.clone(),
+        ]);
+    }
+    columns(&rows)
+}
+
+/// A page of messages.
+pub(super) async fn messages(sources: &Sources, arguments: MessagesArguments) -> Result<Answer, Failure> {
+    let query = MessageQuery {
+        lane: arguments.lane,
+        state: arguments.state,
+        unfinished: arguments.unfinished,
+        id_prefix: arguments.id,
+        after: arguments.after,
+        limit: arguments.limit,
+    };
+    let ControlReply::Messages(report) = ask(sources, ControlRequest::Messages(query)).await? else {
+        return Err(unexpected());
+    };
+    Ok(Answer { data: to_json(&report)?, text: messages_text(&report) })
+}
+
+fn messages_text(report: &MessagesReport) -> String {
+    let mut rows =
+        vec![["id", "channel", "index", "state", "outcome", "block time", "waits for", "who"].map(str::to_owned)];
+    for message in &report.messages {
+        rows.push([
+            message.id.clone(),
+            message.channel.clone(),
+            message.index.to_string(),
+            message.state.as_str().to_owned(),
+            message.outcome.clone().unwrap_or_else(|| "-".to_owned()),
+            moment(message.block_time),
+            message.waits_for.clone(),
+            message.who.clone(),
+        ]);
+    }
+    let mut out = columns(&rows);
+    if let Some(next) = &report.next {
+        let _ = write!(out, "\nmore: --after {next}");
+    }
+    out
+}
+
+/// Rows under each other, each column as wide as its widest cell.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn age(now: u64, then: u64) -> String {
     let seconds = now.saturating_sub(then) / 1000;
     humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
@@ -136,7 +219,10 @@ fn why_text(report: &WhyReport, now: u64) -> String {
     if let Some(id) = &report.id {
         let _ = write!(out, "\nid {id}");
     }
-    let _ = write!(out, "\nstate {}", report.state);
+    let _ = write!(out, "\nstate {}", report.state.as_str());
+    if let Some(outcome) = &report.outcome {
+        let _ = write!(out, ", outcome {outcome}");
+    }
     if !report.is_finished {
         let _ = write!(out, "\nwaits for {}: {} must act", report.waits_for, report.who);
         if let Some(next) = report.next_step {

@@ -569,7 +569,11 @@ fn socket(reader: &Reader<'_>, data_dir: Option<&PathBuf>) -> Option<ControlConf
         reader.fault("control.socket", problem);
         return None;
     }
-    Some(ControlConfig { socket })
+    let group = match reader.value("control.group") {
+        Some(_) => Some(reader.required("control.group")?),
+        None => None,
+    };
+    Some(ControlConfig { socket, group })
 }
 
 fn log(reader: &Reader<'_>) -> Option<LogConfig> {

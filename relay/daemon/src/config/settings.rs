@@ -156,6 +156,8 @@ pub struct MetricsConfig {
 pub struct ControlConfig {
     /// The Unix socket. Default `control.sock` in the data folder.
     pub socket: PathBuf,
+    /// The group whose members may ask too. Default none.
+    pub group: Option<String>,
 }
 
 /// The log on stderr.

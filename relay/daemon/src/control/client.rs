@@ -24,6 +24,12 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// The socket's file is closed to us. The operator's: run the command as a user who may.
+    #[error("this user may not open {path}: only its owner, root and the members of control.group may")]
+    NotAllowed {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The connection broke.
     #[error("the daemon on {path} went away: {source}")]
     Broken {
@@ -54,8 +60,10 @@ pub enum ClientError {
 /// [`ClientError`]; an answer that is a fault is no error here.
 pub async fn ask(path: &Path, request: &ControlRequest) -> Result<ControlReply, ClientError> {
     let broken = |source: io::Error| ClientError::Broken { path: path.to_owned(), source };
-    let mut stream =
-        UnixStream::connect(path).await.map_err(|source| ClientError::NoDaemon { path: path.to_owned(), source })?;
+    let mut stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed { path: path.to_owned() },
+        _ => ClientError::NoDaemon { path: path.to_owned(), source },
+    })?;
     let malformed = |source| ClientError::Malformed { path: path.to_owned(), source };
     let line = RequestLine { v: VERSION, request: serde_json::to_value(request).map_err(malformed)? };
     let mut out = serde_json::to_vec(&line).map_err(malformed)?;

@@ -1,10 +1,11 @@
 //! What is asked over the control socket, and what is answered.
 //!
-//! Ids and hashes are text as people see it, times are unix milliseconds, words come from the closed enums of the core.
+//! The reports are in [`super::reports`].
 
 use serde::{Deserialize, Serialize};
 
-use crate::observability::Trouble;
+use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
+use super::words::MessageState;
 
 /// Version of the protocol; grows when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -21,9 +22,9 @@ pub(super) struct RequestLine {
 
 /// One line from the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct ReplyLine {
-    pub(super) v: u32,
-    pub(super) reply: ControlReply,
+pub(crate) struct ReplyLine {
+    pub(crate) v: u32,
+    pub(crate) reply: ControlReply,
 }
 
 /// A question.
@@ -33,6 +34,10 @@ pub(super) struct ReplyLine {
 pub enum ControlRequest {
     /// Where everything stands.
     Status,
+    /// Depth, age and state of each lane.
+    Lanes(LaneQuery),
+    /// Messages, a page at a time.
+    Messages(MessageQuery),
     /// What a message waits for.
     Why(WhyQuery),
     /// Send a message with the relay's account.
@@ -46,6 +51,10 @@ pub enum ControlRequest {
 pub enum ControlReply {
     /// To [`ControlRequest::Status`].
     Status(StatusReport),
+    /// To [`ControlRequest::Lanes`].
+    Lanes(LanesReport),
+    /// To [`ControlRequest::Messages`].
+    Messages(MessagesReport),
     /// To [`ControlRequest::Why`].
     Why(WhyReport),
     /// To [`ControlRequest::Send`].
@@ -88,109 +97,46 @@ pub enum FaultKind {
     Internal,
 }
 
-/// Where everything stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StatusReport {
-    /// Name of the process.
-    pub name: String,
-    /// `relay` or `attester`.
-    pub role: String,
-    /// Version of the program.
-    pub version: String,
-    /// What keeps it from being ready; empty when it is.
-    pub troubles: Vec<Trouble>,
-    /// The chains.
-    pub chains: Vec<ChainReport>,
-    /// The flows: each lane in both directions, on each side that this process stands.
-    pub flows: Vec<FlowReport>,
-    /// The peers.
-    pub peers: Vec<PeerReport>,
-    /// Transactions whose fate is not known.
-    pub open_transactions: u64,
-}
-
-/// Where a chain's light client stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ChainReport {
-    /// Name in the configuration.
-    pub name: String,
-    /// The chain as the protocol names it.
-    pub domain: String,
-    /// Last final header.
-    pub height: u64,
-    /// Its time, by the chain's clock.
-    pub timestamp: Option<u64>,
-    /// Why headers wait, in words.
-    pub held_back: Option<String>,
-    /// Whether an operator must decide between two headers.
-    pub is_frozen: bool,
-    /// Its nodes.
-    pub endpoints: Vec<EndpointReport>,
-}
-
-/// How a node stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EndpointReport {
-    /// Name in the configuration.
-    pub name: String,
-    /// Run by the operator's own institution.
-    pub is_own: bool,
-    /// Whether calls go to it at present.
-    pub is_usable: bool,
-    /// Smoothed time to answer, in milliseconds.
-    pub latency_millis: u64,
-    /// Last height that it reported.
-    pub height: u64,
-    /// Calls that failed.
-    pub errors: u64,
-    /// Answers that the light client refused.
-    pub lies: u64,
-    /// The last failure, empty when there was none.
-    pub last_error: String,
-}
-
-/// Where a flow stands.
+/// Which lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowReport {
-    /// The lane's id.
-    pub lane: String,
-    /// Its channel.
-    pub channel: String,
-    /// Name of the chain on which applications send.
-    pub source: String,
-    /// Name of the chain on which messages are executed.
-    pub destination: String,
-    /// `outbox` or `inbox`.
-    pub direction: String,
-    /// `outbound`, `inbound` or `attester`.
-    pub side: String,
-    /// Index that the chain's nodes say, unproved.
-    pub seen: u64,
-    /// Index that is verified and durable here.
-    pub durable: u64,
-    /// Index that the peer (outbound) or the target chain (inbound) has.
-    pub finished: u64,
-    /// Signatures for the first head that lacks some.
-    pub votes: u64,
-    /// Block time of the oldest unfinished entry.
-    pub oldest: Option<u64>,
-    /// The wait reason.
-    pub waits_for: String,
-    /// Who must act.
-    pub who: String,
-    /// The earliest next step, where it is known.
-    pub next_step: Option<u64>,
+#[serde(deny_unknown_fields)]
+pub struct LaneQuery {
+    /// Only lanes with this id or channel.
+    #[serde(default)]
+    pub lane: Option<String>,
 }
 
-/// How the session with a peer stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerReport {
-    /// Name in the configuration.
-    pub name: String,
-    /// `relay` or `attester`.
-    pub role: String,
-    /// Whether a session stands.
-    pub is_up: bool,
+/// The most messages on one page.
+pub const MAX_PAGE: u32 = 500;
+
+/// Messages on a page when nothing is said.
+pub const DEFAULT_PAGE: u32 = 50;
+
+/// The fewest hex digits of an id that are searched for.
+pub const MIN_ID_DIGITS: usize = 4;
+
+/// Which messages, and where the page begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageQuery {
+    /// Only lanes with this id or channel.
+    pub lane: Option<String>,
+    /// Only messages in this state.
+    pub state: Option<MessageState>,
+    /// Only messages with which something is still to happen here.
+    pub unfinished: bool,
+    /// Only messages whose id begins with these hex digits, at least [`MIN_ID_DIGITS`].
+    pub id_prefix: Option<String>,
+    /// `next` of the page before; without it from the newest on.
+    pub after: Option<String>,
+    /// Most messages on the page: 1 to [`MAX_PAGE`].
+    pub limit: u32,
+}
+
+impl Default for MessageQuery {
+    fn default() -> Self {
+        Self { lane: None, state: None, unfinished: false, id_prefix: None, after: None, limit: DEFAULT_PAGE }
+    }
 }
 
 /// Which message.
@@ -208,42 +154,6 @@ pub enum WhyQuery {
     },
 }
 
-/// Everything known about one message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WhyReport {
-    /// Its id, where this process holds it.
-    pub id: Option<String>,
-    /// The lane's id.
-    pub lane: String,
-    /// Its channel.
-    pub channel: String,
-    /// Index on the lane.
-    pub index: u64,
-    /// How far it has come: one word.
-    pub state: String,
-    /// Whether nothing more happens to it here.
-    pub is_finished: bool,
-    /// The wait reason.
-    pub waits_for: String,
-    /// Who must act.
-    pub who: String,
-    /// The earliest next step, where it is known.
-    pub next_step: Option<u64>,
-    /// What happened so far, oldest first.
-    pub timeline: Vec<TimelineEntry>,
-}
-
-/// One thing that happened to a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimelineEntry {
-    /// When, by this process's clock.
-    pub at: Option<u64>,
-    /// What: one word, such as `verified`.
-    pub what: String,
-    /// Heights, hashes and counts that belong to it.
-    pub detail: String,
-}
-
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendRequest {
@@ -257,19 +167,4 @@ pub struct SendRequest {
     pub expires_in_millis: u64,
     /// Gas that the receiver gets.
     pub gas_limit: u64,
-}
-
-/// A message that was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SendReport {
-    /// The lane's id.
-    pub lane: String,
-    /// Hash of the transaction.
-    pub transaction: String,
-    /// Block that holds it, where it is final already.
-    pub height: Option<u64>,
-    /// Index on the lane, where it is known already.
-    pub index: Option<u64>,
-    /// The message's id, where it is known already.
-    pub id: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::caller::{Admission, Caller};
 use super::protocol::{
-    ControlFault, ControlReply, ControlRequest, FaultKind, MAX_LINE_BYTES, ReplyLine, RequestLine, SendReport,
-    SendRequest, StatusReport, VERSION, WhyQuery, WhyReport,
+    ControlFault, ControlReply, ControlRequest, FaultKind, LaneQuery, MAX_LINE_BYTES, MessageQuery, ReplyLine,
+    RequestLine, SendRequest, VERSION, WhyQuery,
 };
+use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
 
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 32;
@@ -26,17 +28,27 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may say nothing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Who answers the questions.
+/// Who answers the questions that change nothing.
 #[async_trait]
-pub trait ControlBackend: Send + Sync + 'static {
+pub trait Readings: Send + Sync + 'static {
     /// Where everything stands.
     async fn status(&self) -> Result<StatusReport, ControlFault>;
 
+    /// Depth, age and state of each lane.
+    async fn lanes(&self, query: LaneQuery) -> Result<LanesReport, ControlFault>;
+
+    /// A page of messages.
+    async fn messages(&self, query: MessageQuery) -> Result<MessagesReport, ControlFault>;
+
     /// What a message waits for.
     async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault>;
+}
 
+/// Who does what is asked for.
+#[async_trait]
+pub trait ControlBackend: Readings {
     /// Sends a message; answers when the transaction's fate is known, or when waiting for it takes too long.
-    async fn send(&self, request: SendRequest) -> Result<SendReport, ControlFault>;
+    async fn send(&self, caller: &Caller, request: SendRequest) -> Result<SendReport, ControlFault>;
 }
 
 /// A running control socket; it stops and the socket goes away when this is dropped.
@@ -54,12 +66,12 @@ impl Drop for ControlServer {
     }
 }
 
-/// Listens on the Unix socket `path`, which only this user may open, and answers with `backend`. A socket that another
-/// process left behind is replaced; one that answers is not. Must be called inside a tokio runtime.
+/// Listens on the Unix socket `path` and answers whom `admission` lets in with `backend`. A socket that another process
+/// left behind is replaced; one that answers is not. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// When another process listens there, or the socket can't be made.
-pub fn serve<B: ControlBackend>(path: &Path, backend: Arc<B>) -> anyhow::Result<ControlServer> {
+pub fn serve<B: ControlBackend>(path: &Path, admission: Admission, backend: Arc<B>) -> anyhow::Result<ControlServer> {
     let name = path.display();
     match StdStream::connect(path) {
         Ok(_) => bail!("control.socket {name}: another process answers there; is the daemon running already?"),
@@ -69,21 +81,26 @@ pub fn serve<B: ControlBackend>(path: &Path, backend: Arc<B>) -> anyhow::Result<
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).with_context(|| format!("control.socket {name}: can't be made"))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    if let Some(group) = admission.group() {
+        chown(path, None, Some(group.as_raw()))
+            .with_context(|| format!("control.socket {name}: can't be given to control.group; is this user in it?"))?;
+    }
+    let mode = if admission.group().is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("control.socket {name}: can't be closed to others"))?;
-    let task = tokio::spawn(accept(listener, backend));
+    let task = tokio::spawn(accept(listener, admission, backend));
     Ok(ControlServer { path: path.to_owned(), task })
 }
 
-async fn accept<B: ControlBackend>(listener: UnixListener, backend: Arc<B>) {
+async fn accept<B: ControlBackend>(listener: UnixListener, admission: Admission, backend: Arc<B>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let backend = Arc::clone(&backend);
+                let (admission, backend) = (admission.clone(), Arc::clone(&backend));
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, backend.as_ref()).await {
+                    if let Err(error) = converse(stream, admission, backend.as_ref()).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                     drop(place);
@@ -97,7 +114,9 @@ async fn accept<B: ControlBackend>(listener: UnixListener, backend: Arc<B>) {
     }
 }
 
-async fn converse<B: ControlBackend>(stream: UnixStream, backend: &B) -> std::io::Result<()> {
+async fn converse<B: ControlBackend>(stream: UnixStream, admission: Admission, backend: &B) -> std::io::Result<()> {
+    let credentials = stream.peer_cred()?;
+    let caller = tokio::task::spawn_blocking(move || admission.admit(credentials.uid(), credentials.gid())).await?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -109,11 +128,16 @@ async fn converse<B: ControlBackend>(stream: UnixStream, backend: &B) -> std::io
             return Ok(());
         }
         let is_whole = line.last() == Some(&b'\n');
-        let reply = if is_whole { answer(&line, backend).await } else { too_long() };
+        // Who may not ask is answered too, after the question: an answer that nobody waits for yet would be lost.
+        let reply = match &caller {
+            Err(refusal) => ControlReply::Fault(refusal.clone()),
+            Ok(caller) if is_whole => answer(&line, caller, backend).await,
+            Ok(_) => too_long(),
+        };
         let mut out = serde_json::to_vec(&ReplyLine { v: VERSION, reply })?;
         out.push(b'\n');
         write.write_all(&out).await?;
-        if !is_whole {
+        if !is_whole || caller.is_err() {
             return Ok(());
         }
     }
@@ -124,7 +148,7 @@ fn too_long() -> ControlReply {
     ControlReply::Fault(ControlFault::new(FaultKind::Usage, message))
 }
 
-async fn answer<B: ControlBackend>(line: &[u8], backend: &B) -> ControlReply {
+async fn answer<B: ControlBackend>(line: &[u8], caller: &Caller, backend: &B) -> ControlReply {
     let usage = |message: String| ControlReply::Fault(ControlFault::new(FaultKind::Usage, message));
     let request = match serde_json::from_slice::<RequestLine>(line) {
         Ok(line) if line.v == VERSION => serde_json::from_value::<ControlRequest>(line.request),
@@ -133,8 +157,10 @@ async fn answer<B: ControlBackend>(line: &[u8], backend: &B) -> ControlReply {
     };
     let result = match request {
         Ok(ControlRequest::Status) => backend.status().await.map(ControlReply::Status),
+        Ok(ControlRequest::Lanes(query)) => backend.lanes(query).await.map(ControlReply::Lanes),
+        Ok(ControlRequest::Messages(query)) => backend.messages(query).await.map(ControlReply::Messages),
         Ok(ControlRequest::Why(query)) => backend.why(query).await.map(ControlReply::Why),
-        Ok(ControlRequest::Send(request)) => backend.send(request).await.map(ControlReply::Sent),
+        Ok(ControlRequest::Send(request)) => backend.send(caller, request).await.map(ControlReply::Sent),
         Err(error) => return usage(format!("not a control request: {error}")),
     };
     result.unwrap_or_else(ControlReply::Fault)
@@ -148,7 +174,7 @@ mod tests {
     struct Backend;
 
     #[async_trait]
-    impl ControlBackend for Backend {
+    impl Readings for Backend {
         async fn status(&self) -> Result<StatusReport, ControlFault> {
             Ok(StatusReport { name: "north".to_owned(), ..StatusReport::default() })
         }
@@ -160,7 +186,18 @@ mod tests {
             }
         }
 
-        async fn send(&self, request: SendRequest) -> Result<SendReport, ControlFault> {
+        async fn lanes(&self, query: LaneQuery) -> Result<LanesReport, ControlFault> {
+            Err(ControlFault::new(FaultKind::Usage, format!("lanes {:?}", query.lane)))
+        }
+
+        async fn messages(&self, query: MessageQuery) -> Result<MessagesReport, ControlFault> {
+            Ok(MessagesReport { next: Some(query.limit.to_string()), ..MessagesReport::default() })
+        }
+    }
+
+    #[async_trait]
+    impl ControlBackend for Backend {
+        async fn send(&self, _: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
             Ok(SendReport { lane: request.lane, transaction: request.payload_hex, ..SendReport::default() })
         }
     }
@@ -174,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn every_question_gets_its_answer() {
         let (_folder, path) = socket();
-        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
         let ControlReply::Status(status) = ask(&path, &ControlRequest::Status).await.unwrap() else { panic!("status") };
         assert_eq!(status.name, "north");
         let query = WhyQuery::Position { lane: "medical".to_owned(), index: 7 };
@@ -194,9 +231,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_not_said_has_its_default_and_what_is_unknown_is_refused() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
+        let answer = say(&path, "{\"v\":1,\"request\":{\"ask\":\"messages\"}}\n").await;
+        assert!(answer.contains("\"next\":\"50\""), "{answer}");
+        let answer = say(&path, "{\"v\":1,\"request\":{\"ask\":\"messages\",\"limits\":7}}\n").await;
+        assert!(answer.contains("fault") && answer.contains("limits"), "{answer}");
+    }
+
+    #[tokio::test]
     async fn a_fault_comes_back_with_its_kind() {
         let (_folder, path) = socket();
-        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
         let query = ControlRequest::Why(WhyQuery::Id("0x12".to_owned()));
         let ControlReply::Fault(fault) = ask(&path, &query).await.unwrap() else { panic!("fault") };
         assert_eq!(fault, ControlFault::new(FaultKind::Usage, "no message 0x12"));
@@ -213,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn another_version_is_refused_by_name() {
         let (_folder, path) = socket();
-        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
         let answer = say(&path, "{\"v\":2,\"request\":{\"ask\":\"new-thing\"}}\n").await;
         assert!(answer.contains("speaks control version 1, got 2"), "{answer}");
     }
@@ -221,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_question_is_refused_and_the_next_one_answered() {
         let (_folder, path) = socket();
-        let _server = serve(&path, Arc::new(Backend)).unwrap();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
         let answer = say(&path, "{\"v\":1,\"request\":{\"ask\":\"dance\"}}\n").await;
         assert!(answer.contains("dance") && answer.contains("fault"), "{answer}");
         assert!(say(&path, "no json\n").await.contains("not a control request"));
@@ -231,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn the_socket_is_closed_to_others_and_goes_away() {
         let (_folder, path) = socket();
-        let server = serve(&path, Arc::new(Backend)).unwrap();
+        let server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(server);
         assert!(!path.exists());
@@ -242,8 +289,8 @@ mod tests {
     async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
         let (_folder, path) = socket();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let _server = serve(&path, Arc::new(Backend)).unwrap();
-        let error = serve(&path, Arc::new(Backend)).unwrap_err();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
+        let error = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap_err();
         assert!(error.to_string().contains("another process answers there"), "{error}");
         assert!(ask(&path, &ControlRequest::Status).await.is_ok());
     }

@@ -1,24 +1,29 @@
-//! Answers to the control socket: the machine's own picture, the journal's timeline, and sending.
+//! Answers to the control socket and the page: the machine's own picture, what the journal holds, and what is done.
+
+mod messages;
+mod standing;
+mod why;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cityrelay_core::chain::Entry;
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Address, Domain, Index, LaneId, MessageId, UnixMillis};
-use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::ids::{Address, Domain, LaneId, UnixMillis};
+use cityrelay_core::lane::LaneIdentity;
 use cityrelay_core::machine::effect::JobEnd;
-use cityrelay_core::machine::status::{FlowStatus, Status, WaitReason};
+use cityrelay_core::machine::status::{CommitteeStatus, FlowStatus, Status};
 use cityrelay_core::record::IntentEnd;
-use cityrelay_journal::{Journal, JournalError, Timeline};
+use cityrelay_journal::{Journal, JournalError};
 use tokio::sync::{mpsc, oneshot};
 
+use self::standing::{Standing, Waiting};
 use super::plan::Handles;
 use crate::clock::unix_millis;
 use crate::control::{
-    ChainReport, ControlBackend, ControlFault, EndpointReport, FaultKind, FlowReport, PeerReport, SendReport,
-    SendRequest, StatusReport, TimelineEntry, WhyQuery, WhyReport,
+    Caller, ChainReport, ControlBackend, ControlFault, EndpointReport, FaultKind, FlowReport, LaneQuery, LaneReport,
+    LaneState, LanesReport, MessageQuery, MessagesReport, PeerReport, Readings, SendReport, SendRequest, StatusReport,
+    WhyQuery, WhyReport,
 };
 use crate::observability::Health;
 
@@ -100,15 +105,16 @@ impl Backend {
             name: self.name.clone(),
             role: status.role.as_str().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: unix_millis().0,
             troubles: self.health.troubles(),
             chains: chains.collect(),
-            flows: status.flows.iter().map(|flow| self.flow_report(flow)).collect(),
+            flows: status.flows.iter().map(|flow| self.flow_report(flow, &status.committees)).collect(),
             peers: peers.collect(),
             open_transactions: u64::try_from(status.open_intents).unwrap_or(u64::MAX),
         }
     }
 
-    fn flow_report(&self, status: &FlowStatus) -> FlowReport {
+    fn flow_report(&self, status: &FlowStatus, committees: &[CommitteeStatus]) -> FlowReport {
         let lane = self.handles.lanes.get(&status.flow.lane);
         let chain = |domain| self.handles.chain_name(domain).to_owned();
         FlowReport {
@@ -122,11 +128,54 @@ impl Backend {
             durable: status.durable.0,
             finished: status.finished.0,
             votes: u64::try_from(status.votes).unwrap_or(u64::MAX),
+            needed: lane.and_then(|lane| {
+                let target = lane.target_verifier(status.flow.direction);
+                let committee = committees.iter().find(|known| (known.domain, known.verifier) == target);
+                committee.map(|committee| u64::from(committee.threshold))
+            }),
             oldest: status.oldest.map(|time| time.0),
             waits_for: status.waits_for.as_str().to_owned(),
             who: status.waits_for.who().to_owned(),
             next_step: status.next_step.map(|time| time.0),
         }
+    }
+
+    /// The lanes that people mean by `text`: an id, a channel, or all of them when nothing is said.
+    fn lanes_named(&self, text: Option<&str>) -> Result<Vec<LaneId>, ControlFault> {
+        let Some(text) = text else { return Ok(self.handles.lanes.keys().copied().collect()) };
+        let is_meant = |(id, lane): &(&LaneId, &LaneIdentity)| {
+            lane.channel == text || text.parse::<LaneId>().is_ok_and(|wanted| wanted == **id)
+        };
+        let ids: Vec<LaneId> = self.handles.lanes.iter().filter(is_meant).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return Err(ControlFault::new(FaultKind::Usage, format!("no lane has the channel or the id {text}")));
+        }
+        Ok(ids)
+    }
+
+    fn lane_report(&self, lane: LaneId, status: &Status) -> Option<LaneReport> {
+        let identity = self.handles.lanes.get(&lane)?;
+        let standing = Standing::of(lane, status)?;
+        let Waiting { reason, next_step } = standing.waits;
+        let depth = standing.newest.saturating_sub(standing.finished);
+        Some(LaneReport {
+            lane: lane.to_string(),
+            channel: identity.channel.clone(),
+            source: self.handles.chain_name(identity.source_domain).to_owned(),
+            destination: self.handles.chain_name(identity.destination_domain).to_owned(),
+            state: match () {
+                () if reason.needs_operator() => LaneState::Stuck,
+                () if depth == 0 => LaneState::Idle,
+                () => LaneState::Moving,
+            },
+            depth,
+            newest: standing.newest,
+            finished: standing.finished,
+            oldest: standing.oldest.map(|time| time.0),
+            waits_for: reason.as_str().to_owned(),
+            who: reason.who().to_owned(),
+            next_step: next_step.map(|time| time.0),
+        })
     }
 
     /// The lane that people mean by `text`: an id, or a channel that only one lane has.
@@ -148,58 +197,6 @@ impl Backend {
                 Err(usage(format!("several lanes have channel {text}: name one of {}", ids.join(", "))))
             }
         }
-    }
-
-    async fn explain(&self, query: WhyQuery) -> Result<WhyReport, ControlFault> {
-        let usage = |message: String| ControlFault::new(FaultKind::Usage, message);
-        let (lane, index) = match query {
-            WhyQuery::Id(text) => {
-                let id: MessageId = text.parse().map_err(|error| usage(format!("{text} is no message id: {error}")))?;
-                let found = self.journal.find(id).map_err(|error| journal_fault(&error))?;
-                let (flow, index) =
-                    found.ok_or_else(|| usage(format!("message {id} has not been verified here (yet)")))?;
-                (flow.lane, index)
-            }
-            WhyQuery::Position { lane, index } => (self.lane(&lane, |_| true)?, Index(index)),
-        };
-        let identity = self.handles.lanes.get(&lane).ok_or_else(|| usage(format!("lane {lane} is unknown here")))?;
-        let outbox = Flow { lane, direction: Direction::Outbox };
-        let inbox = Flow { lane, direction: Direction::Inbox };
-        let read = |flow| self.journal.timeline(flow, index).map_err(|error| journal_fault(&error));
-        let (message, outcome) = (read(outbox)?, read(inbox)?);
-        let outcome_entry = match outcome {
-            Some(_) => self.journal.entries(inbox, index, index).map_err(|error| journal_fault(&error))?.pop(),
-            None => None,
-        };
-        let status = self.machine_status().await?;
-        // Of the flows of this lane the last one that is not past this message is what it waits for.
-        let behind = |flow: &&FlowStatus| flow.flow.lane == lane && flow.finished < index;
-        let open = status.flows.iter().filter(behind).min_by_key(|flow| (flow.flow.direction, flow.side));
-        let mut timeline = Vec::new();
-        describe(&mut timeline, "message", message.as_ref());
-        describe(&mut timeline, "outcome", outcome.as_ref());
-        let settled = outcome.as_ref().is_some_and(|outcome| outcome.done.is_some());
-        let state = match (&message, &outcome_entry) {
-            _ if settled => "settled",
-            (_, Some(Entry::Outcome(outcome))) => outcome.status.as_str(),
-            (Some(message), _) if message.done.is_some() => "delivered",
-            (Some(message), _) if message.is_peer_accepted => "accepted by the peer",
-            (Some(message), _) if message.attested.is_some() => "attested",
-            (Some(_), _) => "verified",
-            (None, _) => "not seen",
-        };
-        Ok(WhyReport {
-            id: message.as_ref().map(|message| message.link.to_string()),
-            lane: lane.to_string(),
-            channel: identity.channel.clone(),
-            index: index.0,
-            state: state.to_owned(),
-            is_finished: open.is_none(),
-            waits_for: open.map_or(WaitReason::Idle, |flow| flow.waits_for).as_str().to_owned(),
-            who: open.map_or(WaitReason::Idle, |flow| flow.waits_for).who().to_owned(),
-            next_step: open.and_then(|flow| flow.next_step).map(|time| time.0),
-            timeline,
-        })
     }
 
     async fn submit(&self, request: SendRequest) -> Result<SendReport, ControlFault> {
@@ -246,60 +243,35 @@ impl Backend {
 }
 
 #[async_trait]
-impl ControlBackend for Backend {
+impl Readings for Backend {
     async fn status(&self) -> Result<StatusReport, ControlFault> {
         Ok(self.status_report(&self.machine_status().await?))
+    }
+
+    async fn lanes(&self, query: LaneQuery) -> Result<LanesReport, ControlFault> {
+        let status = self.machine_status().await?;
+        let is_meant = self.lanes_named(query.lane.as_deref())?;
+        let mut lanes: Vec<_> = is_meant.iter().filter_map(|lane| self.lane_report(*lane, &status)).collect();
+        lanes.sort_by_cached_key(|lane| (lane.channel.clone(), lane.source.clone(), lane.destination.clone()));
+        Ok(LanesReport { lanes })
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<MessagesReport, ControlFault> {
+        self.page(query).await
     }
 
     async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault> {
         self.explain(query).await
     }
+}
 
-    async fn send(&self, request: SendRequest) -> Result<SendReport, ControlFault> {
+#[async_trait]
+impl ControlBackend for Backend {
+    async fn send(&self, _: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
         self.submit(request).await
     }
 }
 
 fn journal_fault(error: &JournalError) -> ControlFault {
     ControlFault::new(FaultKind::Internal, format!("the journal can't be read: {error}"))
-}
-
-/// What the journal knows of one position, as lines of a timeline.
-fn describe(lines: &mut Vec<TimelineEntry>, subject: &str, timeline: Option<&Timeline>) {
-    let Some(timeline) = timeline else { return };
-    let mut line = |at: Option<UnixMillis>, what: &str, detail: String| {
-        lines.push(TimelineEntry { at: at.map(|time| time.0), what: format!("{subject} {what}"), detail });
-    };
-    let block = format!("block {} ({})", timeline.proved_at, timeline.block_hash);
-    line(Some(timeline.block_time), "final", block);
-    line(
-        Some(timeline.verified_at),
-        "verified",
-        format!("head {} at index {}", timeline.point.head, timeline.point.index),
-    );
-    if let Some((index, epoch)) = timeline.signed {
-        line(None, "signed", format!("with the head at index {index}, epoch {epoch}"));
-    }
-    if let Some((index, epoch, at)) = timeline.attested {
-        line(Some(at), "attested", format!("with the head at index {index}, epoch {epoch}"));
-    }
-    if timeline.is_peer_accepted {
-        line(timeline.peer_accepted.map(|(_, at)| at), "accepted", "the peer holds it durably".to_owned());
-    }
-    for transaction in &timeline.transactions {
-        let end = match transaction.end {
-            None => "on its way".to_owned(),
-            Some(IntentEnd::Succeeded { height, gas_used }) => format!("in block {height}, {gas_used} gas"),
-            Some(IntentEnd::Reverted { height, .. }) => format!("reverted in block {height}"),
-            Some(IntentEnd::Dead) => "will never be executed".to_owned(),
-        };
-        line(Some(transaction.at), "carried", format!("transaction {}: {end}", transaction.hash));
-        // Whatever came later carried later entries.
-        if matches!(transaction.end, Some(IntentEnd::Succeeded { .. })) {
-            break;
-        }
-    }
-    if let Some((index, at)) = timeline.done {
-        line(Some(at), "taken in", format!("the target chain holds the flow up to index {index}"));
-    }
 }

@@ -24,6 +24,7 @@ use super::supervisor::Supervisor;
 use super::survey::Surveyor;
 use crate::clock::unix_millis;
 use crate::config::Config;
+use crate::control::Admission;
 use crate::observability::{Health, Metrics};
 
 /// How long a graceful stop waits for what was appended to become durable.
@@ -62,11 +63,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     metrics.started(unix_millis());
-    let page = axum::Router::new();
-    let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone(), page)?;
     let (link, link_events) = Link::start(link_config(&config)?).context("start the link")?;
     let (backend, questions) = Backend::new(config.node.name.clone(), handles.clone(), journal.clone(), health.clone());
-    let control_server = crate::control::serve(&config.control.socket, Arc::new(backend))?;
+    let backend = Arc::new(backend);
+    let admission = Admission::new(config.control.group.as_deref())?;
+    let control_server = crate::control::serve(&config.control.socket, admission, backend.clone())?;
+    let page = crate::page::router(backend);
+    let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone(), page)?;
 
     let (inputs, input_rx) = mpsc::unbounded_channel();
     let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
