@@ -2,12 +2,14 @@
 //!
 //! [`trial`] sets a pair of cities up and sends between them; [`blows`] kills processes meanwhile; [`ledgers`] compares
 //! what both chains and all journals say in the end. The chains are the devnet's, and in one test
-//! [`anvil_sealed_by_test`].
+//! [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do.
 
 pub mod anvil_sealed_by_test;
 pub mod blows;
+pub mod browser;
 pub mod ledgers;
 pub mod program;
+pub mod terminal;
 pub mod trial;
 
 use std::path::PathBuf;

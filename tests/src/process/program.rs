@@ -1,4 +1,4 @@
-//! The program under test, built once with the profile of the tests.
+//! The program under test, built once with the profile of the tests; or the one that `CITYRELAY_PROGRAM` names.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +16,9 @@ pub fn cityrelay() -> &'static Path {
 }
 
 fn build() -> PathBuf {
+    if let Some(program) = std::env::var_os("CITYRELAY_PROGRAM") {
+        return program.into();
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut command = Command::new(cargo);

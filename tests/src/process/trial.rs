@@ -116,7 +116,11 @@ impl Trial {
         Ok((sent, heads))
     }
 
-    async fn settle(&mut self) -> anyhow::Result<()> {
+    /// Waits until everything that was sent is settled on its source chain.
+    ///
+    /// # Errors
+    /// What is not settled in time, or a process that has ended.
+    pub async fn settle(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
             let (sent, delivered, settled) = self.scene.totals().await?;
