@@ -44,22 +44,24 @@ pub(crate) fn sm3_instruction<W: InterpreterTypes, H: Host + ?Sized>(
     if interpreter.stack.push(U256::from_be_bytes(hash.0)) { Ok(()) } else { Err(InstructionResult::StackOverflow) }
 }
 
-/// Ethereum's precompiled contracts, and the contract of hashes where the chain has one.
+/// Ethereum's precompiled contracts, the contract of hashes where the chain has one, and what a call to an address
+/// without code returns where it succeeds by itself.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainPrecompiles {
     ethereum: EthPrecompiles,
     crypto: Option<CryptoSuite>,
+    no_code: Option<Bytes>,
     warm: AddressSet,
 }
 
 impl ChainPrecompiles {
-    pub(crate) fn new(spec: SpecId, crypto: Option<CryptoSuite>) -> Self {
+    pub(crate) fn new(spec: SpecId, crypto: Option<CryptoSuite>, no_code: Option<Bytes>) -> Self {
         let ethereum = EthPrecompiles::new(spec);
         let mut warm = ethereum.warm_addresses().clone();
         if crypto.is_some() {
             warm.insert(CRYPTO_CONTRACT);
         }
-        Self { ethereum, crypto, warm }
+        Self { ethereum, crypto, no_code, warm }
     }
 
     pub(crate) fn has(&self, address: &Address) -> bool {
@@ -81,7 +83,12 @@ impl<C: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<C> for ChainPreco
             Some(suite) if inputs.bytecode_address == CRYPTO_CONTRACT => {
                 Ok(Some(hash_by_contract(suite, &inputs.input.as_bytes(context), inputs.gas_limit)))
             }
-            _ => self.ethereum.run(context, inputs),
+            _ => match self.ethereum.run(context, inputs)? {
+                None if inputs.known_bytecode.1.is_empty() => Ok(self.no_code.clone().map(|output| {
+                    InterpreterResult::new(InstructionResult::Return, output, Gas::new(inputs.gas_limit))
+                })),
+                answer => Ok(answer),
+            },
         }
     }
 

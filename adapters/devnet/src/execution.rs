@@ -1,26 +1,27 @@
-//! Running one transaction or one call on a [`World`] with revm.
+//! Running one transaction or one call on a state with revm.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
-use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
-use revm::MainContext;
+pub use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use revm::bytecode::opcode::KECCAK256;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, ContextSetters, ContextTr, Evm, JournalTr, TxEnv};
 use revm::database_interface::WrapDatabaseRef;
 use revm::handler::instructions::EthInstructions;
 use revm::handler::{EthFrame, Handler, MainnetContext, MainnetHandler};
+use revm::inspector::{Inspector, InspectorHandler};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInit;
 use revm::interpreter::{CreateScheme, FrameInput, GasTracker, Instruction};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
+use revm::{DatabaseRef, MainContext};
 use thiserror::Error;
 
 use crate::chain_hash::{ChainPrecompiles, sm3_instruction};
-use crate::world::World;
+use crate::weighted_bcos::system_contract::{NO_CODE, error_output};
 
 /// What does not change from block to block.
 #[derive(Clone, Debug)]
@@ -37,6 +38,9 @@ pub struct Rules {
     pub suite: CryptoSuite,
     /// There is a contract of hashes at 0x100a.
     pub has_crypto_contract: bool,
+    /// As the classic executor: logs of calls that were reverted stay in the receipt, and a call to an address without
+    /// code succeeds, with the text of an error as its return data.
+    pub is_classic: bool,
 }
 
 /// What a contract sees of the block that it runs in.
@@ -74,7 +78,7 @@ pub struct Execution {
     pub ended: Ended,
     /// Gas used after refunds.
     pub gas_used: u64,
-    /// Logs; empty unless it succeeded.
+    /// Logs; empty unless it succeeded or the executor is classic.
     pub logs: Vec<Log>,
     /// Return data, or the reason of a revert.
     pub output: Bytes,
@@ -100,8 +104,8 @@ pub enum ExecutionError {
 ///
 /// # Errors
 /// `Invalid` when nonce, balance, gas or fee are not in order.
-pub fn execute(
-    world: &World,
+pub fn execute<S: DatabaseRef<Error = Infallible>>(
+    world: &S,
     rules: &Rules,
     environment: &Environment,
     transaction: TxEnv,
@@ -116,8 +120,8 @@ pub fn execute(
 ///
 /// # Errors
 /// `Invalid` when the gas does not cover the call data.
-pub fn call(
-    world: &World,
+pub fn call<S: DatabaseRef<Error = Infallible>>(
+    world: &S,
     rules: &Rules,
     environment: &Environment,
     transaction: TxEnv,
@@ -140,7 +144,8 @@ pub fn is_precompile(rules: &Rules, address: Address) -> bool {
 }
 
 fn precompiles(rules: &Rules) -> ChainPrecompiles {
-    ChainPrecompiles::new(rules.spec, rules.has_crypto_contract.then_some(rules.suite))
+    let no_code = rules.is_classic.then(|| error_output(rules.suite, NO_CODE));
+    ChainPrecompiles::new(rules.spec, rules.has_crypto_contract.then_some(rules.suite), no_code)
 }
 
 fn settings(rules: &Rules) -> CfgEnv {
@@ -150,8 +155,8 @@ fn settings(rules: &Rules) -> CfgEnv {
     settings
 }
 
-fn run(
-    world: &World,
+fn run<S: DatabaseRef<Error = Infallible>>(
+    world: &S,
     rules: &Rules,
     settings: CfgEnv,
     environment: &Environment,
@@ -173,12 +178,19 @@ fn run(
     if rules.suite == CryptoSuite::Gm {
         instructions.insert_instruction(KECCAK256, Instruction::new(sm3_instruction), KECCAK256_STATIC_GAS);
     }
-    let mut evm = Machine::new(context, instructions, precompiles(rules));
+    let mut evm = Machine::new_with_inspector(context, LogKeeper::default(), instructions, precompiles(rules));
     evm.ctx.set_tx(transaction);
-    let outcome = PlacingHandler { create_at, machine: PhantomData }.run(&mut evm);
+    let mut handler = PlacingHandler { create_at, machine: PhantomData };
+    let outcome = if rules.is_classic { handler.inspect_run(&mut evm) } else { handler.run(&mut evm) };
     let changes = evm.ctx.journal_mut().finalize();
     match outcome {
-        Ok(result) => Ok((Execution::from(result), changes)),
+        Ok(result) => {
+            let mut execution = Execution::from(result);
+            if rules.is_classic {
+                execution.logs = evm.inspector.logs;
+            }
+            Ok((execution, changes))
+        }
         Err(EVMError::Transaction(invalid)) => Err(ExecutionError::Invalid(invalid)),
         Err(other) => Err(ExecutionError::Refused(other.to_string())),
     }
@@ -202,32 +214,48 @@ impl From<ExecutionResult> for Execution {
     }
 }
 
-type MachineContext<'a> = MainnetContext<WrapDatabaseRef<&'a World>>;
-type Machine<'a> = Evm<
-    MachineContext<'a>,
-    (),
-    EthInstructions<EthInterpreter, MachineContext<'a>>,
+type MachineContext<'a, S> = MainnetContext<WrapDatabaseRef<&'a S>>;
+type Machine<'a, S> = Evm<
+    MachineContext<'a, S>,
+    LogKeeper,
+    EthInstructions<EthInterpreter, MachineContext<'a, S>>,
     ChainPrecompiles,
     EthFrame<EthInterpreter>,
 >;
 
-/// The standard handler, but the contract of a creating transaction may be put at a given address.
-struct PlacingHandler<'a> {
-    create_at: Option<Address>,
-    machine: PhantomData<Machine<'a>>,
+/// Every log in the order in which it was emitted, whatever became of the call that did.
+#[derive(Debug, Default)]
+struct LogKeeper {
+    logs: Vec<Log>,
 }
 
-impl<'a> Handler for PlacingHandler<'a> {
-    type Evm = Machine<'a>;
+impl<C> Inspector<C> for LogKeeper {
+    fn log(&mut self, _context: &mut C, log: Log) {
+        self.logs.push(log);
+    }
+}
+
+/// The standard handler, but the contract of a creating transaction may be put at a given address.
+struct PlacingHandler<'a, S: DatabaseRef<Error = Infallible>> {
+    create_at: Option<Address>,
+    machine: PhantomData<Machine<'a, S>>,
+}
+
+impl<S: DatabaseRef<Error = Infallible>> InspectorHandler for PlacingHandler<'_, S> {
+    type IT = EthInterpreter;
+}
+
+impl<'a, S: DatabaseRef<Error = Infallible>> Handler for PlacingHandler<'a, S> {
+    type Evm = Machine<'a, S>;
     type Error = EVMError<Infallible>;
     type HaltReason = HaltReason;
 
     fn first_frame_input(
         &mut self,
-        evm: &mut Machine<'a>,
+        evm: &mut Machine<'a, S>,
         gas: &mut GasTracker,
     ) -> Result<Option<FrameInit>, EVMError<Infallible>> {
-        let first = MainnetHandler::<Machine<'a>, EVMError<Infallible>, EthFrame<EthInterpreter>>::default()
+        let first = MainnetHandler::<Machine<'a, S>, EVMError<Infallible>, EthFrame<EthInterpreter>>::default()
             .first_frame_input(evm, gas)?;
         Ok(first.map(|mut init| {
             if let (FrameInput::Create(inputs), Some(address)) = (&mut init.frame_input, self.create_at) {

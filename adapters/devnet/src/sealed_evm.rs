@@ -134,6 +134,7 @@ impl SealedEvmChain {
             ordered_nonces: true,
             suite: CryptoSuite::Standard,
             has_crypto_contract: false,
+            is_classic: false,
         };
         Self {
             rules,

@@ -57,6 +57,9 @@ pub struct WeightedBcosConfig {
     pub accounts: usize,
     /// Most transactions in a block; default 1,000.
     pub tx_count_limit: usize,
+    /// Execute as the classic executor of v3.9.0 does: events of calls that were reverted stay in receipts, and calls
+    /// to addresses without code succeed. Default false.
+    pub is_classic: bool,
     /// Make block 1 at once, with one configuration call: an idle chain makes no blocks, and a light client begins at
     /// block 1 or later. Default true.
     pub founding_block: bool,
@@ -74,6 +77,7 @@ impl Default for WeightedBcosConfig {
             genesis_millis: 0,
             accounts: 10,
             tx_count_limit: 1_000,
+            is_classic: false,
             founding_block: true,
         }
     }
@@ -140,7 +144,7 @@ impl WeightedBcosChain {
             blocks: vec![Arc::new(genesis)],
             by_transaction: HashMap::new(),
             pool: Pool::default(),
-            ledger: Ledger::new(config.suite, consensus, config.tx_count_limit.max(1)),
+            ledger: Ledger::new(config.suite, config.is_classic, consensus, config.tx_count_limit.max(1)),
             stopped: BTreeSet::new(),
             views_skipped: 0,
             view: 0,

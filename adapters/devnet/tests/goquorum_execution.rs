@@ -48,6 +48,7 @@ fn a_recorded_chain_executes_to_the_same_roots() {
         ordered_nonces: true,
         suite: CryptoSuite::Standard,
         has_crypto_contract: false,
+        is_classic: false,
     };
     let mut world = World::default();
     let mut executed = 0;

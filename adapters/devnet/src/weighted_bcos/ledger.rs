@@ -11,7 +11,7 @@ use revm::primitives::hardfork::SpecId;
 use super::block::Included;
 use super::pool::Signed;
 use super::sealers::Consensus;
-use super::system_contract::{self, CALL_GAS, CONSENSUS, SYSTEM_CONFIG, SystemAnswer, error_output};
+use super::system_contract::{self, CALL_GAS, CONSENSUS, NO_CODE, SYSTEM_CONFIG, SystemAnswer, error_output};
 use crate::chain_hash::CRYPTO_CONTRACT;
 use crate::execution::{self, Ended, Environment, Rules};
 use crate::world::{SlotChange, World};
@@ -41,14 +41,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(suite: CryptoSuite, consensus: Consensus, tx_count_limit: usize) -> Self {
+    pub(super) fn new(suite: CryptoSuite, is_classic: bool, consensus: Consensus, tx_count_limit: usize) -> Self {
         let rules = Rules {
-            spec: SpecId::CANCUN,
+            // The classic executor knows no later instructions.
+            spec: if is_classic { SpecId::MERGE } else { SpecId::CANCUN },
             chain_id: WEB3_CHAIN_ID,
             max_code_bytes: 24_576,
             ordered_nonces: false,
             suite,
             has_crypto_contract: true,
+            is_classic,
         };
         let mut world = World::default();
         // Its code size is 1 on real nodes; the bytes are never run.
@@ -115,7 +117,8 @@ impl Ledger {
                 system(answer, &mut receipt);
             }
             Some(target) if !self.is_callable(target) => {
-                receipt.status = 16;
+                // Recorded of both: v3.9.0, and v3.16.4 with executor version 1.
+                receipt.status = if self.rules.is_classic { 19 } else { 16 };
                 receipt.output = error_output(suite, NO_CODE).to_vec();
                 receipt.gas_used = 21_000.to_string();
             }
@@ -187,7 +190,6 @@ impl Ledger {
     }
 }
 
-const NO_CODE: &str = "Call address error.";
 const OUT_OF_GAS: &str = "Execution out of gas.";
 
 fn environment(number: u64, timestamp: u64) -> Environment {

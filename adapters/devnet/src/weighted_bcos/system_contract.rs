@@ -15,6 +15,9 @@ pub const CONSENSUS: Address = address!("000000000000000000000000000000000000100
 /// Gas of a call; real nodes charge by table size, which nothing depends on.
 pub const CALL_GAS: u64 = 25_000;
 
+/// The text of a call to an address without code.
+pub const NO_CODE: &str = "Call address error.";
+
 /// What a built-in contract answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemAnswer {
