@@ -12,15 +12,51 @@ const root = dirname(fileURLToPath(import.meta.url));
 const contractsDir = join(root, "contracts");
 const artifactsDir = join(root, "artifacts");
 
-const settings = {
+const common = {
   evmVersion: "london",
-  optimizer: { enabled: true, runs: 200 },
   viaIR: true,
   metadata: { bytecodeHash: "none", appendCBOR: false },
-  outputSelection: {
-    "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] },
+};
+const outputSelection = {
+  "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] },
+};
+
+const usual = { ...common, optimizer: { enabled: true, runs: 200 } };
+
+// For chains whose hash opcode is not keccak256. Two parts of the optimizer compute hashes of known values at compile
+// time, and as keccak256: the load resolver (L in the list of steps) and the common subexpression eliminator. A slot
+// computed there and a slot computed on the chain would differ, so both are off. The steps are solc's own without L.
+const withoutHashFolding = {
+  ...common,
+  optimizer: {
+    runs: 200,
+    details: {
+      peephole: true,
+      inliner: true,
+      jumpdestRemover: true,
+      orderLiterals: true,
+      deduplicate: true,
+      cse: false,
+      constantOptimizer: true,
+      yul: true,
+      yulDetails: {
+        stackAllocation: true,
+        optimizerSteps:
+          "dhfoDgvulfnTUtnIf[xa[r]EscMVcul[j]Trpeulxa[r]cgvifMCTUca[r]SsTFOtfDnca[r]Iulc]jmul[jul]VcTOculjmul:fDnTOcmu",
+      },
+    },
   },
 };
+
+// Every source is compiled with everything it imports, but what is written is the contracts of its own folder.
+const builds = [
+  { isOf: (path) => !isPrecompileFlavour(path), settings: usual },
+  { isOf: isPrecompileFlavour, settings: withoutHashFolding },
+];
+
+function isPrecompileFlavour(path) {
+  return path.split("/").slice(0, -1).includes("precompile");
+}
 
 function sourcesBelow(dir) {
   return readdirSync(join(contractsDir, dir), { withFileTypes: true }).flatMap((item) => {
@@ -30,23 +66,25 @@ function sourcesBelow(dir) {
   });
 }
 
-function compile() {
-  const paths = sourcesBelow("").sort();
-  const sources = Object.fromEntries(
-    paths.map((path) => [path, { content: readFileSync(join(contractsDir, path), "utf8") }]),
-  );
-  const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings })));
+function source(path) {
+  return { content: readFileSync(join(contractsDir, path), "utf8") };
+}
+
+function compile({ isOf, settings }) {
+  const paths = sourcesBelow("").filter(isOf).sort();
+  const sources = Object.fromEntries(paths.map((path) => [path, source(path)]));
+  const input = { language: "Solidity", sources, settings: { ...settings, outputSelection } };
+  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: (path) => ({ contents: source(path).content }) }));
   const messages = (output.errors ?? []).map((error) => error.formattedMessage);
   if (messages.length > 0) {
     console.error(messages.join("\n"));
     process.exit(1);
   }
-  return output.contracts;
+  return Object.fromEntries(Object.entries(output.contracts).filter(([path]) => isOf(path)));
 }
 
 // Contracts that can be deployed, by the file they are written to. Probes, which only tests deploy, lie apart.
-function artifacts(contracts) {
-  const { outputSelection, ...reported } = settings;
+function artifacts(contracts, settings) {
   const files = new Map();
   for (const [source, inFile] of Object.entries(contracts)) {
     for (const [name, contract] of Object.entries(inFile)) {
@@ -58,7 +96,7 @@ function artifacts(contracts) {
         contract: name,
         source: `contracts/${source}`,
         compiler: solc.version(),
-        settings: reported,
+        settings,
         abi: contract.abi,
         storage: contract.storageLayout.storage.map(({ label, slot, offset, type }) => ({
           label,
@@ -87,7 +125,7 @@ function filesBelow(dir) {
   });
 }
 
-const built = artifacts(compile());
+const built = new Map(builds.flatMap((build) => [...artifacts(compile(build), build.settings)]));
 if (process.argv.includes("--check")) {
   const different = [...built].filter(([path, bytes]) => {
     const file = join(artifactsDir, path);

@@ -76,6 +76,8 @@ impl Running<WeightedBcosChain> {
             write_line(&mut toml, format_args!("chain_id = \"{}\"", config.chain_id));
             write_line(&mut toml, format_args!("group_id = \"{}\"", config.group_id));
             write_line(&mut toml, format_args!("crypto = \"{crypto}\""));
+            // The example applications come from the usual compiler on every chain.
+            write_line(&mut toml, format_args!("application_selectors = \"keccak256\""));
             write_line(
                 &mut toml,
                 format_args!("anchor = {{ height = 1, hash = \"{anchor}\", sealers = [{}] }}", sealers.join(", ")),

@@ -3,6 +3,7 @@
 #![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +12,25 @@ use std::time::Duration;
 use cityrelay_api::adapter::{Adapter, Chain};
 use cityrelay_api::source::{Confirmation, EntryRequest, HeadProofAnswer, HeadProofRequest};
 use cityrelay_api::target::{Fate, Fit, LaneState, Target};
+use cityrelay_core::assemble::{Cut, assemble};
+use cityrelay_core::attestation::{SignatureBytes, Statement, attester_id};
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::claim::Claim;
-use cityrelay_core::gateway_call::{GatewayCall, LaneLimits};
+use cityrelay_core::gateway_call::{Evidence, GatewayCall, LaneLimits};
 use cityrelay_core::hash::{Hash32, keccak256};
-use cityrelay_core::ids::{Address, AttesterId, Domain, Height, Index, UnixMillis};
-use cityrelay_core::lane::{Direction, Flow, LaneIdentity};
+use cityrelay_core::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
+use cityrelay_core::lane::{Direction, Flow, GatewayAt, LaneIdentity};
 use cityrelay_core::light_client::{HoldReason, SetStatement};
-use cityrelay_core::message::Payload;
+use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
+use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::verify::{VerifiedHeader, VerifiedUpdate};
 use cityrelay_devnet::weighted_bcos::{SealerChange, WeightedBcosChain, WeightedBcosConfig};
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Running};
 use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use cityrelay_fisco_bcos::node::ADAPTER;
+use cityrelay_gateway::{GatewayEvent, encode, event};
+use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
 /// A running chain, this adapter's view of it, and what it trusts so far.
@@ -39,7 +45,11 @@ struct Net {
 
 impl Net {
     async fn start(suite: CryptoSuite) -> Self {
-        let config = WeightedBcosConfig { suite, ..WeightedBcosConfig::default() };
+        Self::start_with(suite, false).await
+    }
+
+    async fn start_with(suite: CryptoSuite, is_classic: bool) -> Self {
+        let config = WeightedBcosConfig { suite, is_classic, ..WeightedBcosConfig::default() };
         let city = CityConfig { chain: config, block_period: Duration::from_millis(50), ..CityConfig::default() };
         let devnet =
             Devnet::start(DevnetConfig { weighted_bcos: Some(city), ..DevnetConfig::default() }).await.unwrap();
@@ -63,6 +73,7 @@ impl Net {
             "chain_id": "chain0",
             "group_id": "group0",
             "crypto": suite.as_str(),
+            "application_selectors": "keccak256",
             "anchor": { "height": 1, "hash": anchor.to_string(), "sealers": sealers },
             "nodes": nodes,
             "account": { "key_file": key_file.path() },
@@ -124,7 +135,12 @@ impl Net {
 
     /// Deploys committee and gateway, and opens a lane whose source is this chain.
     async fn open_lane(&self) -> LaneIdentity {
-        let members = vec![AttesterId([0x61; 20])];
+        self.open_lane_that(Direction::Outbox).await
+    }
+
+    /// A lane whose chain of this direction is kept here.
+    async fn open_lane_that(&self, kept: Direction) -> LaneIdentity {
+        let members = vec![attester_id(attester().verifying_key())];
         let committee = GatewayCall::DeployCommittee { domain: self.domain, members, threshold: 1 };
         let verifier = self.call(committee).await.unwrap();
         let gateway = GatewayCall::DeployGateway {
@@ -135,13 +151,19 @@ impl Net {
             clock_is_millis: true,
         };
         let gateway = self.call(gateway).await.unwrap();
+        let here = (self.domain, gateway, verifier);
+        let elsewhere = (Domain(keccak256(b"elsewhere")), Address::from_20([2; 20]), Address::from_20([4; 20]));
+        let (source, destination) = match kept {
+            Direction::Outbox => (here, elsewhere),
+            Direction::Inbox => (elsewhere, here),
+        };
         let lane = LaneIdentity {
-            source_domain: self.domain,
-            destination_domain: Domain(keccak256(b"elsewhere")),
-            source_gateway: gateway,
-            destination_gateway: Address::from_20([2; 20]),
-            source_verifier: verifier,
-            destination_verifier: Address::from_20([4; 20]),
+            source_domain: source.0,
+            destination_domain: destination.0,
+            source_gateway: source.1,
+            destination_gateway: destination.1,
+            source_verifier: source.2,
+            destination_verifier: destination.2,
             channel: "medical".to_owned(),
             salt: keccak256(b"salt"),
         };
@@ -166,9 +188,18 @@ impl Net {
     }
 }
 
+fn attester() -> SigningKey {
+    SigningKey::from_slice(&[0x61; 32]).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_sent_proved_found_and_confirmed() {
-    let mut net = Net::start(CryptoSuite::Standard).await;
+    for (suite, is_classic) in [(CryptoSuite::Standard, false), (CryptoSuite::Gm, false), (CryptoSuite::Gm, true)] {
+        messages_walk(Net::start_with(suite, is_classic).await).await;
+    }
+}
+
+async fn messages_walk(mut net: Net) {
     let lane = net.open_lane().await;
     let (gateway, flow) = (lane.source_gateway, Flow { lane: lane.id(), direction: Direction::Outbox });
     let source = net.chain.source();
@@ -212,6 +243,125 @@ async fn messages_are_sent_proved_found_and_confirmed() {
     assert_eq!(confirmed, Confirmation::Agrees);
     assert_eq!(net.target().accepted(gateway, flow).await.unwrap().index, Index(0));
     net.devnet.stop().await;
+}
+
+impl Net {
+    /// Proves the newest head of a flow by a checkpoint; gives the entries that lead to it from the start, verified.
+    async fn proved_entries(&mut self, lane: &LaneIdentity, gateway: Address, flow: Flow) -> Vec<Entry> {
+        self.call(GatewayCall::Checkpoint { gateway, flow }).await;
+        self.follow().await;
+        let source = self.chain.source();
+        let newest = self.headers.last().unwrap().height();
+        let request = HeadProofRequest { gateway, flow, at_least: Index(1), oldest: Height(2), newest };
+        let answer = source.head_proof(&request).await.unwrap();
+        let HeadProofAnswer::Proof { height, point, proof, .. } = answer else { panic!("{answer:?}") };
+        let hints = EntryRequest { gateway, flow, first: Index(1), last: point.index, newest };
+        let hints = source.entry_hints(&hints).await.unwrap();
+        let cut = Cut { max_entries: 100, max_bytes: 100_000, max_gas: u64::MAX };
+        let (entries, _) = assemble(flow, ChainPoint::start(flow), point, hints, cut).unwrap();
+        let header = self.headers.iter().find(|header| header.height() == height).unwrap();
+        let claim = Claim { flow, first: Index(1), entries: entries.clone(), tail: Vec::new(), height, proof };
+        let extension = self.chain.client().verify_extension(header, lane, ChainPoint::start(flow), claim).unwrap();
+        assert_eq!(extension.tip(), point);
+        entries
+    }
+}
+
+/// The classic executor keeps the event of a call that was reverted inside of a transaction that succeeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_reverted_call_proves_nothing() {
+    for suite in [CryptoSuite::Standard, CryptoSuite::Gm] {
+        let mut net = Net::start_with(suite, true).await;
+        let lane = net.open_lane().await;
+        let (gateway, flow) = (lane.source_gateway, Flow { lane: lane.id(), direction: Direction::Outbox });
+        let now = net.target().clock().await.unwrap();
+        let send = |payload: &[u8]| GatewayCall::Send {
+            gateway,
+            lane: lane.id(),
+            receiver: Address::from_20([0x52; 20]),
+            deadline: UnixMillis(now.0 + 3_600_000),
+            gas_limit: 50_000,
+            payload: payload.to_vec(),
+        };
+        let swallower = net.call(GatewayCall::DeployCode { code: swallower() }).await.unwrap();
+        let swallowed = [&gateway.0.0[..], &encode(&send(b"never sent")).unwrap().data].concat();
+        net.call(GatewayCall::Raw { to: swallower, data: swallowed }).await;
+        let kept = net.running().with(|chain| {
+            let receipt = &chain.newest().transactions.last().unwrap().receipt;
+            (receipt.status, receipt.logs.iter().map(|log| event::decode(&log.topics, &log.data)).collect::<Vec<_>>())
+        });
+        let (0, [Ok(GatewayEvent::MessageSent { message, .. })]) = (kept.0, &kept.1[..]) else { panic!("{kept:?}") };
+        assert_eq!(message.payload, Payload::Bytes(b"never sent".to_vec()));
+
+        // Nothing was sent: there is no head to prove, although the event speaks of one.
+        let source = net.chain.source();
+        assert_eq!(source.head_hint(gateway, flow).await.unwrap(), ChainPoint::start(flow));
+        net.call(GatewayCall::Checkpoint { gateway, flow }).await;
+        net.follow().await;
+        let newest = net.headers.last().unwrap().height();
+        let request = HeadProofRequest { gateway, flow, at_least: Index(1), oldest: Height(2), newest };
+        let answer = source.head_proof(&request).await.unwrap();
+        assert!(!matches!(answer, HeadProofAnswer::Proof { .. }), "{answer:?}");
+
+        // The message that takes the same index is the one that is found and proved.
+        net.call(send(b"really sent")).await;
+        let entries = net.proved_entries(&lane, gateway, flow).await;
+        let [Entry::Message(sent)] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!(sent.payload, Payload::Bytes(b"really sent".to_vec()));
+        net.devnet.stop().await;
+    }
+}
+
+/// Init code of a contract that calls what it is told (a word with the address, then calldata) inside of a call to
+/// itself that it reverts, and goes on as if nothing had been.
+fn swallower() -> Vec<u8> {
+    let runtime = hex::decode(concat!(
+        "333014601957",                                       // if (caller == this) goto inner
+        "36600060003760006000366000600030", // calldatacopy(0, 0, size); call(gas, this, 0, 0, size, 0, 0)
+        "5af100",                           // stop, whatever came of it
+        "5b602036038060206000376000600082600060006000355af1", // inner: call(gas, word 0, 0, the rest)
+        "60006000fd",                       // revert
+    ))
+    .unwrap();
+    let length = u8::try_from(runtime.len()).unwrap();
+    [&[0x60, length, 0x60, 12, 0x60, 0, 0x39, 0x60, length, 0x60, 0, 0xf3][..], &runtime].concat()
+}
+
+/// On the classic executor a call to an address without code succeeds, with return data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_to_nobody_is_failed_and_not_executed() {
+    for suite in [CryptoSuite::Standard, CryptoSuite::Gm] {
+        let mut net = Net::start_with(suite, true).await;
+        let lane = net.open_lane_that(Direction::Inbox).await;
+        let gateway = lane.destination_gateway;
+        let now = net.target().clock().await.unwrap();
+        let message = Message {
+            index: Index(1),
+            sender: Address::from_20([1; 20]),
+            receiver: Address::from_20([0x52; 20]),
+            deadline: UnixMillis(now.0 + 3_600_000),
+            gas_limit: 50_000,
+            payload: Payload::Bytes(b"to nobody".to_vec()),
+        };
+        let outbox = Flow { lane: lane.id(), direction: Direction::Outbox };
+        let point = ChainPoint::start(outbox).extended(Direction::Outbox, message.id(lane.id()).0);
+        let verifying = GatewayAt { domain: net.domain, gateway };
+        let digest = Statement { flow: outbox, point, epoch: Epoch(1), verifying }.digest();
+        let (signature, recovery) = attester().sign_prehash_recoverable(&digest.0).unwrap();
+        let signature = SignatureBytes::from_parts(&signature, recovery);
+        let signatures = BTreeMap::from([(attester_id(attester().verifying_key()), signature)]);
+        let evidence = Evidence { point, epoch: Epoch(1), signatures };
+        let deliver =
+            GatewayCall::Deliver { gateway, lane: lane.id(), messages: vec![message], tail: Vec::new(), evidence };
+        let fit = net.target().fits(&deliver).await.unwrap();
+        assert!(matches!(fit, Fit::Fits { .. }), "{fit:?}");
+        net.call(deliver).await;
+        let inbox = Flow { lane: lane.id(), direction: Direction::Inbox };
+        let entries = net.proved_entries(&lane, gateway, inbox).await;
+        let [Entry::Outcome(outcome)] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!(outcome.status, Status::Failed);
+        net.devnet.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,12 +425,12 @@ async fn a_recording_of_the_devnet_is_read_back() {
 async fn a_settlement_that_the_gateway_refuses_is_told_before_it_is_sent() {
     let net = Net::start(CryptoSuite::Standard).await;
     let lane = net.open_lane().await;
-    let evidence = cityrelay_core::gateway_call::Evidence {
+    let evidence = Evidence {
         point: ChainPoint { index: Index(1), head: Hash32([1; 32]) },
-        epoch: cityrelay_core::ids::Epoch(1),
-        signatures: std::collections::BTreeMap::new(),
+        epoch: Epoch(1),
+        signatures: BTreeMap::new(),
     };
-    let message = cityrelay_core::message::Message {
+    let message = Message {
         index: Index(1),
         sender: Address::from_20([1; 20]),
         receiver: Address::from_20([2; 20]),
@@ -288,10 +438,10 @@ async fn a_settlement_that_the_gateway_refuses_is_told_before_it_is_sent() {
         gas_limit: 1,
         payload: Payload::Bytes(Vec::new()),
     };
-    let outcome = cityrelay_core::outcome::Outcome {
+    let outcome = Outcome {
         index: Index(1),
         message: message.id(lane.id()),
-        status: cityrelay_core::outcome::Status::Expired,
+        status: Status::Expired,
         result_hash: keccak256(b""),
     };
     let call = GatewayCall::Settle {

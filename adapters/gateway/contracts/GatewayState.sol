@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Callbacks} from "./Flavour.sol";
 import "./IGateway.sol";
 import {IHeadVerifier, VERIFIED} from "./IHeadVerifier.sol";
 import {CLOCK_SECONDS, KnownAnswers} from "./KnownAnswers.sol";
@@ -8,7 +9,7 @@ import {DIRECTION_INBOX, DIRECTION_OUTBOX, Tuples} from "./Tuples.sol";
 
 /// @title The gateway's storage and the checks that all its parts share.
 /// @notice Slots 0 and 1 are part of the protocol: relays prove them by storage proofs.
-abstract contract GatewayState is Tuples, KnownAnswers, IGatewayEvents, IGatewayErrors {
+abstract contract GatewayState is Tuples, KnownAnswers, Callbacks, IGatewayEvents, IGatewayErrors {
     struct Lane {
         address verifier;
         uint8 state;

@@ -194,6 +194,16 @@ sol! {
         error NewMemberMissing(address got, address expected);
     }
 
+    /// What the gateway of flavour `hash = precompile` has besides.
+    interface PrecompileGateway {
+        constructor(bytes32 domain, uint8 clock, uint64 openDelayMillis, uint64 closeDelayMillis, address owner, uint8 callbackSelectors);
+
+        function callbackSelectors() external view returns (uint8 selectors);
+
+        error HashUnanswered();
+        error CallbackSelectorsUnknown(uint8 got);
+    }
+
     interface NoticeBoard {
         constructor(address gateway);
 

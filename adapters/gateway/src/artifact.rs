@@ -6,6 +6,12 @@ pub const GATEWAY_INIT_CODE: &[u8] = include_bytes!("../artifacts/Gateway.bin");
 /// Init code of the attester committee, flavour `hash = opcode`.
 pub const COMMITTEE_INIT_CODE: &[u8] = include_bytes!("../artifacts/Committee.bin");
 
+/// Init code of the gateway, flavour `hash = precompile`.
+pub const PRECOMPILE_GATEWAY_INIT_CODE: &[u8] = include_bytes!("../artifacts/PrecompileGateway.bin");
+
+/// Init code of the attester committee, flavour `hash = precompile`.
+pub const PRECOMPILE_COMMITTEE_INIT_CODE: &[u8] = include_bytes!("../artifacts/PrecompileCommittee.bin");
+
 /// Init code of the example receiver.
 pub const NOTICE_BOARD_INIT_CODE: &[u8] = include_bytes!("../artifacts/NoticeBoard.bin");
 
@@ -23,8 +29,12 @@ pub enum Shipped {
 }
 
 /// Which init code makes which contract; one line for each flavour.
-const SHIPPED: &[(Shipped, &[u8])] =
-    &[(Shipped::Gateway, GATEWAY_INIT_CODE), (Shipped::Committee, COMMITTEE_INIT_CODE)];
+const SHIPPED: &[(Shipped, &[u8])] = &[
+    (Shipped::Gateway, GATEWAY_INIT_CODE),
+    (Shipped::Committee, COMMITTEE_INIT_CODE),
+    (Shipped::Gateway, PRECOMPILE_GATEWAY_INIT_CODE),
+    (Shipped::Committee, PRECOMPILE_COMMITTEE_INIT_CODE),
+];
 
 /// `PUSH32`, the instruction before each place of an immutable value.
 const PUSH32: u8 = 0x7f;

@@ -8,13 +8,13 @@ use alloy_sol_types::{SolCall, SolConstructor, SolValue};
 use cityrelay_core::attestation::SignatureBytes;
 use cityrelay_core::gateway_call::{Evidence, GatewayCall, LaneLimits};
 use cityrelay_core::hash::{Hash32, keccak256};
-use cityrelay_core::ids::{Address, AttesterId, Domain, Index, LaneId, MessageId};
+use cityrelay_core::ids::{Address, AttesterId, Index, LaneId, MessageId};
 use cityrelay_core::lane::{Flow, LaneIdentity};
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::outcome::Outcome;
 
-use crate::abi::{self, Committee, Gateway};
-use crate::artifact;
+use crate::abi::{self, Committee, Gateway, PrecompileGateway};
+use crate::flavour::Flavour;
 use crate::strict::{DecodeError, decode_call, direction, hash, word};
 
 /// A transaction's destination and data.
@@ -89,16 +89,31 @@ pub enum EncodeError {
     UnknownCall,
 }
 
-/// Encodes `call` for the contracts of this folder.
+/// Encodes `call` for contracts of flavour `hash = opcode`; see [`encode_for`].
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn encode(call: &GatewayCall) -> Result<EncodedCall, EncodeError> {
+    encode_for(Flavour::Opcode, call)
+}
+
+/// Encodes `call` for the contracts of this folder. The flavour makes a difference to what is deployed only.
 ///
 /// Checks what would make no sense whatever the chain's state: addresses, an empty batch, gaps, a head at another index
 /// than the batch ends at, outcomes of other messages. Everything else is the contract's to refuse.
 ///
 /// # Errors
 /// See [`EncodeError`].
-pub fn encode(call: &GatewayCall) -> Result<EncodedCall, EncodeError> {
+pub fn encode_for(flavour: Flavour, call: &GatewayCall) -> Result<EncodedCall, EncodeError> {
     match call {
-        GatewayCall::DeployCommittee { domain, members, threshold } => deploy_committee(*domain, members, *threshold),
+        GatewayCall::DeployCommittee { domain, members, threshold } => {
+            let arguments = Committee::constructorCall {
+                domain: word(domain.0),
+                members: ascending(members)?,
+                threshold: *threshold,
+            };
+            Ok(creation(flavour.committee_init_code(), &arguments.abi_encode()))
+        }
         GatewayCall::DeployGateway { domain, owner, announce_delay, close_delay, clock_is_millis } => {
             let arguments = Gateway::constructorCall {
                 domain: word(domain.0),
@@ -107,7 +122,7 @@ pub fn encode(call: &GatewayCall) -> Result<EncodedCall, EncodeError> {
                 closeDelayMillis: millis("close delay", *close_delay)?,
                 owner: account("owner", *owner)?,
             };
-            Ok(creation(artifact::GATEWAY_INIT_CODE, &arguments.abi_encode()))
+            Ok(creation(flavour.gateway_init_code(), &gateway_arguments(flavour, arguments)))
         }
         GatewayCall::AnnounceLane { gateway, lane, limits } => announce_lane(*gateway, lane, limits),
         GatewayCall::OpenLane { gateway, lane } => to(*gateway, &Gateway::openLaneCall { lane: word(lane.0) }),
@@ -222,9 +237,19 @@ pub fn decode_checkpoint(data: &[u8]) -> Result<Flow, DecodeError> {
     Ok(Flow { lane: LaneId(hash(call.lane)), direction: direction(call.direction)? })
 }
 
-fn deploy_committee(domain: Domain, members: &[AttesterId], threshold: u32) -> Result<EncodedCall, EncodeError> {
-    let arguments = Committee::constructorCall { domain: word(domain.0), members: ascending(members)?, threshold };
-    Ok(creation(artifact::COMMITTEE_INIT_CODE, &arguments.abi_encode()))
+fn gateway_arguments(flavour: Flavour, common: Gateway::constructorCall) -> Vec<u8> {
+    match flavour {
+        Flavour::Opcode => common.abi_encode(),
+        Flavour::Precompile { callbacks } => PrecompileGateway::constructorCall {
+            domain: common.domain,
+            clock: common.clock,
+            openDelayMillis: common.openDelayMillis,
+            closeDelayMillis: common.closeDelayMillis,
+            owner: common.owner,
+            callbackSelectors: callbacks.code(),
+        }
+        .abi_encode(),
+    }
 }
 
 fn announce_lane(gateway: Address, lane: &LaneIdentity, limits: &LaneLimits) -> Result<EncodedCall, EncodeError> {

@@ -1,7 +1,7 @@
 //! The gateway contracts, their compiled artifacts and the only code that knows their calldata.
 //!
 //! The contracts lie in `contracts/`, what the compiler makes of them in `artifacts/`; the README says how to make it
-//! again. Adapters hand a [`cityrelay_core::gateway_call::GatewayCall`] to [`call::encode`], read events by
+//! again. Adapters hand a [`cityrelay_core::gateway_call::GatewayCall`] to [`call::encode_for`], read events by
 //! [`event::decode`], ask the contracts by [`query`], find the proved slots by [`storage`], cut batches by [`cost`] and
 //! explain a revert by [`refusal::Refusal`]. Nothing here does I/O.
 //!
@@ -16,12 +16,14 @@ pub mod call;
 pub mod cost;
 pub mod event;
 pub mod examples;
+pub mod flavour;
 pub mod query;
 pub mod refusal;
 pub mod storage;
 mod strict;
 
-pub use call::{EncodeError, EncodedCall, encode};
+pub use call::{EncodeError, EncodedCall, encode, encode_for};
 pub use event::GatewayEvent;
+pub use flavour::Flavour;
 pub use refusal::Refusal;
 pub use strict::DecodeError;

@@ -10,8 +10,9 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Domain, Epoch, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::Direction;
 
-use crate::abi::{Committee, Gateway};
+use crate::abi::{Committee, Gateway, PrecompileGateway};
 use crate::call::AllowList;
+use crate::flavour::Selectors;
 use crate::strict::{DecodeError, address, attester, decode_return, hash, kept_by_role, word};
 
 /// What a gateway says about itself.
@@ -148,6 +149,21 @@ pub fn decode_gateway_status(answer: &[u8]) -> Result<GatewayStatus, DecodeError
         offered_to: address(info.proposedOwner),
         is_paused: info.paused,
     })
+}
+
+/// Asks a gateway of flavour `hash = precompile` with which selectors it calls applications.
+#[must_use]
+pub fn callback_selectors() -> Vec<u8> {
+    PrecompileGateway::callbackSelectorsCall {}.abi_encode()
+}
+
+/// Reads the answer to [`callback_selectors`].
+///
+/// # Errors
+/// [`DecodeError::NotCanonical`], or [`DecodeError::OutOfRange`] for unknown selectors.
+pub fn decode_callback_selectors(answer: &[u8]) -> Result<Selectors, DecodeError> {
+    let code = decode_return::<PrecompileGateway::callbackSelectorsCall>(answer)?;
+    Selectors::from_code(code).ok_or(DecodeError::OutOfRange { field: "callback selectors", got: U256::from(code) })
 }
 
 /// Asks for everything about `lane`.

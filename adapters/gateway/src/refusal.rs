@@ -4,6 +4,7 @@ use alloy_sol_types::SolInterface;
 
 use crate::abi::Committee::CommitteeErrors;
 use crate::abi::Gateway::GatewayErrors;
+use crate::abi::PrecompileGateway::PrecompileGatewayErrors;
 
 /// What a relay does about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +44,11 @@ impl Refusal {
         if let Ok(error) = GatewayErrors::abi_decode_validate(data) {
             return Some(Self::new(&error, gateway_remedy(&error)));
         }
-        let error = CommitteeErrors::abi_decode_validate(data).ok()?;
-        Some(Self::new(&error, committee_remedy(&error)))
+        if let Ok(error) = CommitteeErrors::abi_decode_validate(data) {
+            return Some(Self::new(&error, committee_remedy(&error)));
+        }
+        let error = PrecompileGatewayErrors::abi_decode_validate(data).ok()?;
+        Some(Self::new(&error, precompile_remedy(&error)))
     }
 
     /// `error` prints as `Name(Name { field: value })`; the outer name is dropped.
@@ -95,5 +99,14 @@ const fn committee_remedy(error: &CommitteeErrors) -> Remedy {
     match error {
         E::EpochUnknown(_) | E::SignerUnknown(_) | E::TooFewSignatures(_) => Remedy::NewEpoch,
         _ => Remedy::Never,
+    }
+}
+
+const fn precompile_remedy(error: &PrecompileGatewayErrors) -> Remedy {
+    use PrecompileGatewayErrors as E;
+    match error {
+        // In service, where the known-answer tests have passed, only the gas can have run out.
+        E::HashUnanswered(_) => Remedy::HalveBatch,
+        E::CallbackSelectorsUnknown(_) => Remedy::Never,
     }
 }

@@ -13,6 +13,7 @@ use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::ids::{Address, Height, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{AdapterValue, Refusal};
+use cityrelay_gateway::Flavour;
 use cityrelay_gateway::cost::{deliver_cost, settle_cost};
 use cityrelay_gateway::query::{self, LaneStage, LaneStatus};
 use cityrelay_gateway::refusal::Remedy;
@@ -284,13 +285,13 @@ impl EvmTarget {
     async fn most_gas(&self, call: &GatewayCall) -> Result<Option<u64>, NodeError> {
         Ok(match call {
             GatewayCall::Deliver { messages, tail, evidence, .. } => {
-                Some(deliver_cost(messages, tail.len(), evidence.signatures.len()).gas)
+                Some(deliver_cost(Flavour::Opcode, messages, tail.len(), evidence.signatures.len()).gas)
             }
             GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, tail_ids, evidence } => {
                 let callback_gas = self.lane(*gateway, *lane).await?.map_or(0, |status| status.terms.callback_gas);
                 let tails = (tail_outcomes.len(), tail_ids.len());
                 let signatures = evidence.signatures.len();
-                Some(settle_cost(settlements.len(), tails.0, tails.1, signatures, callback_gas).gas)
+                Some(settle_cost(Flavour::Opcode, settlements.len(), tails.0, tails.1, signatures, callback_gas).gas)
             }
             _ => None,
         })

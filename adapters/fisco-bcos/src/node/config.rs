@@ -6,6 +6,7 @@ use std::time::Duration;
 use cityrelay_api::adapter::{ConfigFault, KeyDoc};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Height;
+use cityrelay_gateway::flavour::{Flavour, Selectors};
 use serde_json::{Map, Value};
 
 use crate::codec::json::public_key;
@@ -24,6 +25,18 @@ pub(super) const KEYS: &[KeyDoc] = &[
         "\"standard\" or \"gm\"",
         Some("\"standard\""),
         "keccak256 with secp256k1, or SM3 with SM2; pinned, never learned from a node.",
+    ),
+    key(
+        "gateway_hash",
+        "\"opcode\" | \"precompile\" | \"\"",
+        Some("\"\""),
+        "Build of the gateway that is deployed: the hash opcode is keccak256, or a precompile computes it; empty is what `crypto` needs, and anything else is refused.",
+    ),
+    key(
+        "application_selectors",
+        "\"keccak256\" | \"sm3\" | \"\"",
+        Some("\"\""),
+        "Hash by which the compiler of this chain's applications makes function selectors, with which a deployed gateway calls them; empty is keccak256 for standard chains, which know no other, and sm3 for gm chains.",
     ),
     key("anchor.height", "integer ≥ 1", None, "Height of a block that the operator trusts; never the genesis block."),
     key("anchor.hash", "\"0x…\" of 32 bytes", None, "Hash of that block."),
@@ -103,6 +116,7 @@ pub(super) struct ChainConfig {
     pub chain_id: String,
     pub group_id: String,
     pub suite: CryptoSuite,
+    pub flavour: Flavour,
     pub anchor_height: Height,
     pub anchor_hash: Hash32,
     pub anchor_set: SealerSet,
@@ -187,6 +201,7 @@ impl Faults<'_> {
         if let (Some(crypto), None) = (&crypto, suite) {
             self.add("crypto".to_owned(), format!("expected \"standard\" or \"gm\", got {crypto:?}"));
         }
+        let flavour = self.flavour(root, suite);
         let anchor = self.anchor(root);
         let trusting_period = self.duration(root, "trusting_period", "14d", Duration::from_secs(1));
         let nodes = self.nodes(root);
@@ -208,6 +223,7 @@ impl Faults<'_> {
             chain_id: chain_id?,
             group_id: group_id?,
             suite: suite?,
+            flavour: flavour?,
             anchor_height,
             anchor_hash,
             anchor_set,
@@ -220,6 +236,37 @@ impl Faults<'_> {
             transaction_version: u32::try_from(transaction_version?).ok()?,
             max_transaction_bytes: usize::try_from(max_transaction_bytes?).ok()?,
         })
+    }
+
+    /// The build of the contracts that this chain can run.
+    fn flavour(&mut self, root: &Table, suite: Option<CryptoSuite>) -> Option<Flavour> {
+        let hash = self.text(root, "", "gateway_hash", Some(""));
+        let selectors = self.text(root, "", "application_selectors", Some(""));
+        let (suite, hash, selectors) = (suite?, hash?, selectors?);
+        let (needed, reason, usual) = match suite {
+            CryptoSuite::Standard => ("opcode", "keccak256 is the hash opcode", Selectors::Keccak256),
+            CryptoSuite::Gm => ("precompile", "the hash opcode is SM3", Selectors::Sm3),
+        };
+        if !hash.is_empty() && hash != needed {
+            let crypto = suite.as_str();
+            let problem = format!("expected {needed:?}, got {hash:?}: on a chain of crypto {crypto:?} {reason}");
+            self.add("gateway_hash".to_owned(), problem);
+        }
+        let callbacks = if selectors.is_empty() { Some(usual) } else { Selectors::from_name(&selectors) };
+        let Some(callbacks) = callbacks else {
+            let problem = format!("expected \"keccak256\" or \"sm3\", got {selectors:?}");
+            self.add("application_selectors".to_owned(), problem);
+            return None;
+        };
+        match (suite, callbacks) {
+            (CryptoSuite::Gm, callbacks) => Some(Flavour::Precompile { callbacks }),
+            (CryptoSuite::Standard, Selectors::Keccak256) => Some(Flavour::Opcode),
+            (CryptoSuite::Standard, Selectors::Sm3) => {
+                let problem = "expected \"keccak256\", got \"sm3\": its compiler is for chains of crypto \"gm\"";
+                self.add("application_selectors".to_owned(), problem);
+                None
+            }
+        }
     }
 
     fn anchor(&mut self, root: &Table) -> Option<(Height, Hash32, SealerSet)> {
@@ -430,10 +477,14 @@ mod tests {
 
     #[test]
     fn each_fault_names_its_key() {
-        let cases: [Case; 17] = [
+        let cases: [Case; 21] = [
             ("chain_id", |s| s["chain_id"] = json!(7)),
             ("group_id", |s| s["group_id"] = json!("")),
             ("crypto", |s| s["crypto"] = json!("rsa")),
+            ("gateway_hash", |s| s["gateway_hash"] = json!("precompile")),
+            ("gateway_hash", |s| (s["crypto"], s["gateway_hash"]) = (json!("gm"), json!("opcode"))),
+            ("application_selectors", |s| s["application_selectors"] = json!("sm3")),
+            ("application_selectors", |s| s["application_selectors"] = json!("md5")),
             ("anchor", |s| drop(s.as_object_mut().unwrap().remove("anchor"))),
             ("anchor.height", |s| s["anchor"]["height"] = json!(0)),
             ("anchor.hash", |s| s["anchor"]["hash"] = json!("0x11")),

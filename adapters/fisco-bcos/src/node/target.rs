@@ -14,7 +14,8 @@ use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
-use cityrelay_gateway::call::{EncodedCall, encode};
+use cityrelay_gateway::Flavour;
+use cityrelay_gateway::call::{EncodedCall, encode_for};
 use cityrelay_gateway::cost::{deliver_cost, settle_cost};
 use cityrelay_gateway::query::{self, LaneStage, LaneStatus};
 use cityrelay_gateway::refusal::{Refusal, Remedy};
@@ -61,6 +62,7 @@ pub(super) struct FiscoTarget {
     block_limit: u64,
     version: u32,
     max_transaction_bytes: usize,
+    flavour: Flavour,
     key: SecretKey,
     pool: Arc<Pool>,
     handed_over: Mutex<HashMap<Hash32, Instant>>,
@@ -74,10 +76,16 @@ impl FiscoTarget {
             block_limit: config.block_limit,
             version: config.transaction_version,
             max_transaction_bytes: config.max_transaction_bytes,
+            flavour: config.flavour,
             key,
             pool,
             handed_over: Mutex::default(),
         }
+    }
+
+    fn encoded(&self, call: &GatewayCall) -> Result<EncodedCall, TargetError> {
+        encode_for(self.flavour, call)
+            .map_err(|_| TargetError::Unsupported { reason: "the gateway bindings can't express it" })
     }
 
     /// An own node's height where there is one: a lie here would make transactions that are never dead.
@@ -192,7 +200,7 @@ impl Target for FiscoTarget {
         _open: &[Intent],
         replaces: Option<&Intent>,
     ) -> Result<Intent, TargetError> {
-        let encoded = encoded(call)?;
+        let encoded = self.encoded(call)?;
         let nonce = match replaces {
             None => drawn_nonce(),
             Some(before) => from_opaque::<SignedIntent>(NAME, &before.bytes).map_err(NodeError::from)?.nonce,
@@ -308,19 +316,19 @@ impl Target for FiscoTarget {
     }
 
     async fn fits(&self, call: &GatewayCall) -> Result<Fit, TargetError> {
-        let encoded = encoded(call)?;
+        let encoded = self.encoded(call)?;
         if encoded.data.len().saturating_add(ENVELOPE_BYTES) > self.max_transaction_bytes {
             return Ok(Fit::TooLarge);
         }
         let gas = match call {
             GatewayCall::Deliver { messages, tail, evidence, .. } => {
-                deliver_cost(messages, tail.len(), evidence.signatures.len()).gas
+                deliver_cost(self.flavour, messages, tail.len(), evidence.signatures.len()).gas
             }
             GatewayCall::Settle { gateway, lane, settlements, tail_outcomes, tail_ids, evidence } => {
                 let status = self.lane(*gateway, *lane).await?;
                 let callback_gas = status.map_or(0, |status| status.terms.callback_gas);
                 let (entries, signatures) = (settlements.len(), evidence.signatures.len());
-                settle_cost(entries, tail_outcomes.len(), tail_ids.len(), signatures, callback_gas).gas
+                settle_cost(self.flavour, entries, tail_outcomes.len(), tail_ids.len(), signatures, callback_gas).gas
             }
             _ => {
                 OTHER_CALL_GAS.saturating_add(u64::try_from(encoded.data.len()).unwrap_or(u64::MAX).saturating_mul(16))
@@ -328,10 +336,6 @@ impl Target for FiscoTarget {
         };
         Ok(self.tried(call, &encoded, gas).await?)
     }
-}
-
-fn encoded(call: &GatewayCall) -> Result<EncodedCall, TargetError> {
-    encode(call).map_err(|_| TargetError::Unsupported { reason: "the gateway bindings can't express it" })
 }
 
 /// 128 random bits as 32 hex characters: the form that the checkpoint rule knows.

@@ -17,6 +17,8 @@ contract ProbeReceiver is ICityReceiver {
     uint8 public constant CALL_BACK = 7;
     uint8 public constant RETURN_HUGE = 8;
     uint8 public constant TAKE_UNLESS_BROKEN = 9;
+    uint8 public constant RETURN_MEGABYTE = 10;
+    uint8 public constant DIVE = 11;
 
     uint256 public calls;
     uint256 public gasAtEntry;
@@ -39,10 +41,15 @@ contract ProbeReceiver is ICityReceiver {
         external
         returns (bytes32)
     {
+        uint8 mode = payload_.length == 0 ? TAKE : uint8(payload_[0]);
+        if (mode == DIVE) {
+            // As deep as the gas reaches; the last call fails, and nobody minds.
+            try this.onCityMessage(lane_, index_, sender_, payload_) {} catch {}
+            return RECEIVED;
+        }
         gasAtEntry = gasleft();
         calls += 1;
         (caller, lane, index, sender) = (msg.sender, lane_, index_, sender_);
-        uint8 mode = payload_.length == 0 ? TAKE : uint8(payload_[0]);
         if (mode == TAKE) payload = payload_;
         if (mode == REVERT_EMPTY || (mode == TAKE_UNLESS_BROKEN && broken)) {
             assembly ("memory-safe") {
@@ -78,6 +85,11 @@ contract ProbeReceiver is ICityReceiver {
         if (mode == RETURN_HUGE) {
             assembly ("memory-safe") {
                 return(mload(0x40), 100000)
+            }
+        }
+        if (mode == RETURN_MEGABYTE) {
+            assembly ("memory-safe") {
+                return(mload(0x40), 0x100000)
             }
         }
         if (mode == CALL_BACK) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use cityrelay_core::hash::keccak256;
+use cityrelay_core::hash::{Hash32, keccak256};
 use serde_json::Value;
 
-use crate::abi::{Committee, Gateway, NoticeBoard, PrepaidOrders};
+use crate::abi::{Committee, Gateway, NoticeBoard, PrecompileGateway, PrepaidOrders};
 
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -36,11 +36,14 @@ fn the_sources_give_the_artifacts_byte_for_byte() {
 #[test]
 fn the_included_init_code_is_that_of_the_artifacts() {
     use cityrelay_gateway::artifact::{
-        COMMITTEE_INIT_CODE, GATEWAY_INIT_CODE, NOTICE_BOARD_INIT_CODE, PREPAID_ORDERS_INIT_CODE,
+        COMMITTEE_INIT_CODE, GATEWAY_INIT_CODE, NOTICE_BOARD_INIT_CODE, PRECOMPILE_COMMITTEE_INIT_CODE,
+        PRECOMPILE_GATEWAY_INIT_CODE, PREPAID_ORDERS_INIT_CODE,
     };
     for (name, code) in [
         ("Gateway", GATEWAY_INIT_CODE),
         ("Committee", COMMITTEE_INIT_CODE),
+        ("PrecompileGateway", PRECOMPILE_GATEWAY_INIT_CODE),
+        ("PrecompileCommittee", PRECOMPILE_COMMITTEE_INIT_CODE),
         ("NoticeBoard", NOTICE_BOARD_INIT_CODE),
         ("PrepaidOrders", PREPAID_ORDERS_INIT_CODE),
     ] {
@@ -57,7 +60,7 @@ fn anchors_lie_where_the_relay_expects_them() {
 
 #[test]
 fn contracts_stay_below_the_code_size_limit() {
-    for name in ["Gateway.json", "Committee.json"] {
+    for name in ["Gateway.json", "Committee.json", "PrecompileGateway.json", "PrecompileCommittee.json"] {
         // EIP-170.
         assert!(read(name)["runtimeBytes"].as_u64().unwrap() < 24_576, "{name}");
     }
@@ -65,7 +68,12 @@ fn contracts_stay_below_the_code_size_limit() {
 
 #[test]
 fn heads_and_indexes_lie_in_slots_zero_and_one() {
-    let artifact = read("Gateway.json");
+    assert_heads_come_first("Gateway.json");
+    assert_heads_come_first("PrecompileGateway.json");
+}
+
+fn assert_heads_come_first(name: &str) {
+    let artifact = read(name);
     let storage = artifact["storage"].as_array().unwrap();
     let place = |at: usize| (storage[at]["label"].as_str().unwrap(), storage[at]["slot"].as_str().unwrap());
     assert_eq!((place(0), place(1)), (("heads", "0"), ("indexes", "1")));
@@ -87,6 +95,44 @@ fn every_function_event_and_error_of_the_committee_is_bound() {
     assert_bound("Committee.json", "event", Committee::CommitteeEvents::SELECTORS.iter().map(|it| it.to_vec()), true);
 }
 
+/// Both flavours have the same interface; what the other one has besides is bound apart.
+#[test]
+fn the_flavours_differ_in_what_is_bound_apart() {
+    let functions: Vec<_> = PrecompileGateway::PrecompileGatewayCalls::SELECTORS.iter().map(|it| it.to_vec()).collect();
+    let errors: Vec<_> = PrecompileGateway::PrecompileGatewayErrors::SELECTORS.iter().map(|it| it.to_vec()).collect();
+    let usual = |selectors: &[[u8; 4]]| selectors.iter().map(|it| it.to_vec()).collect::<Vec<_>>();
+    let gateway = [usual(Gateway::GatewayCalls::SELECTORS), functions].concat();
+    assert_bound("PrecompileGateway.json", "function", gateway.into_iter(), true);
+    let gateway = [usual(Gateway::GatewayErrors::SELECTORS), errors].concat();
+    assert_bound("PrecompileGateway.json", "error", gateway.into_iter(), true);
+    let events = Gateway::GatewayEvents::SELECTORS.iter().map(|it| it.to_vec());
+    assert_bound("PrecompileGateway.json", "event", events, true);
+    assert_bound("PrecompileCommittee.json", "function", usual(Committee::CommitteeCalls::SELECTORS).into_iter(), true);
+}
+
+/// The optimizer knows keccak256 only: a slot that it computed would be another one than the chain computes.
+#[test]
+fn nothing_for_a_chain_of_another_hash_was_hashed_by_the_compiler() {
+    let precompile = ["PrecompileGateway.json", "PrecompileCommittee.json"];
+    let examples = ["NoticeBoard.json", "PrepaidOrders.json"];
+    let folded = |name: &str| {
+        let bytecode = hex::decode(read(name)["bytecode"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+        folded_hashes().into_iter().any(|hash| bytecode.windows(32).any(|window| window == hash.0))
+    };
+    for name in precompile.into_iter().chain(examples) {
+        assert!(!folded(name), "{name} has a hash that was computed at compile time");
+    }
+    assert!(folded("Committee.json"), "the usual build has one, or this test looks for the wrong hashes");
+}
+
+/// keccak256 of small slots, and of small keys in them.
+fn folded_hashes() -> Vec<Hash32> {
+    let words = |numbers: &[u64]| numbers.iter().flat_map(|number| Hash32::from_u64(*number).0).collect::<Vec<u8>>();
+    let slots = 0..32;
+    let pairs = slots.clone().flat_map(|slot| (0..=8).map(move |key| [key, slot]));
+    slots.map(|slot| keccak256(&words(&[slot]))).chain(pairs.map(|pair| keccak256(&words(&pair)))).collect()
+}
+
 #[test]
 fn what_is_bound_of_the_examples_exists() {
     let board = NoticeBoard::NoticeBoardCalls::SELECTORS.iter().map(|it| it.to_vec());
@@ -101,11 +147,11 @@ fn every_error_is_provoked_by_a_test() {
     let tests = folder().join("tests/contracts");
     let sources: String =
         std::fs::read_dir(tests).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
-    for artifact in ["Gateway.json", "Committee.json"] {
+    for artifact in ["Gateway.json", "Committee.json", "PrecompileGateway.json", "PrecompileCommittee.json"] {
         for item in read(artifact)["abi"].as_array().unwrap().iter().filter(|item| item["type"] == "error") {
             let name = item["name"].as_str().unwrap();
             // The committee has no clock of its own: the check comes with the known-answer tests it shares.
-            let is_shared = artifact == "Committee.json" && name == "ClockIsWrong";
+            let is_shared = artifact.ends_with("Committee.json") && name == "ClockIsWrong";
             assert!(is_shared || sources.contains(&format!("\"{name}\"")), "no test provokes {name} of {artifact}");
         }
     }
@@ -125,7 +171,7 @@ fn assert_bound(artifact: &str, kind: &str, bound: impl Iterator<Item = Vec<u8>>
     assert!(!is_exact || bound == declared, "{artifact}: a {kind} is not bound");
 }
 
-fn signature(item: &Value) -> String {
+pub fn signature(item: &Value) -> String {
     let arguments: Vec<String> = item["inputs"].as_array().unwrap().iter().map(type_name).collect();
     format!("{}({})", item["name"].as_str().unwrap(), arguments.join(","))
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Address;
-use cityrelay_gateway::{EncodedCall, GatewayEvent, Refusal, encode, event};
+use cityrelay_devnet::execution::{CryptoSuite, Ended, Environment, Execution, Rules, execute};
+use cityrelay_gateway::flavour::Selectors;
+use cityrelay_gateway::{EncodedCall, Flavour, GatewayEvent, Refusal, encode_for, event};
 use revm::bytecode::Bytecode;
-use revm::context::result::ExecutionResult;
 use revm::context::{Context, TxEnv};
 use revm::database::{CacheDB, EmptyDB};
 use revm::handler::EthPrecompiles;
@@ -15,13 +16,61 @@ use revm::precompile::Precompiles;
 use revm::primitives::hardfork::SpecId;
 use revm::primitives::{TxKind, U256};
 use revm::state::AccountInfo;
-use revm::{DatabaseRef, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext};
+use revm::{DatabaseCommit, DatabaseRef, ExecuteCommitEvm, MainBuilder, MainContext};
 
 pub const GAS: u64 = 1_000_000_000;
+
+/// What a chain does in its own way.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What is deployed on it.
+    pub flavour: Flavour,
+    /// Whether the hash opcode is SM3.
+    pub is_sm3: bool,
+    pub has_crypto_contract: bool,
+    pub is_classic: bool,
+    pub clock_is_millis: bool,
+}
+
+/// keccak256 by opcode, time in seconds: as most chains are.
+pub const USUAL: Kind = Kind {
+    flavour: Flavour::Opcode,
+    is_sm3: false,
+    has_crypto_contract: false,
+    is_classic: false,
+    clock_is_millis: false,
+};
+
+/// As [`USUAL`], time in milliseconds.
+pub const MILLIS: Kind = Kind { clock_is_millis: true, ..USUAL };
+
+/// SM3 by opcode.
+pub const SM3: Kind = Kind {
+    flavour: Flavour::Precompile { callbacks: Selectors::Keccak256 },
+    is_sm3: true,
+    has_crypto_contract: true,
+    ..MILLIS
+};
+
+impl Kind {
+    fn suite(self) -> CryptoSuite {
+        if self.is_sm3 { CryptoSuite::Gm } else { CryptoSuite::Standard }
+    }
+
+    /// What the hash opcode computes there.
+    pub fn hash(self, bytes: &[u8]) -> Hash32 {
+        self.suite().hash(bytes)
+    }
+
+    pub const fn classic(self) -> Self {
+        Self { is_classic: true, ..self }
+    }
+}
 
 #[derive(Clone)]
 pub struct Chain {
     db: CacheDB<EmptyDB>,
+    pub kind: Kind,
     pub clock_is_millis: bool,
     pub now_millis: u64,
     /// Stays the same until a test moves it: its transactions share a block.
@@ -41,10 +90,18 @@ pub struct Receipt {
 }
 
 impl Chain {
-    pub fn new(clock_is_millis: bool) -> Self {
+    pub fn new(kind: Kind) -> Self {
+        let mut db = CacheDB::new(EmptyDB::new());
+        if kind.has_crypto_contract {
+            // Its code size is 1 on running chains; the byte is never run.
+            let code = Bytecode::new_legacy([0].into());
+            let info = AccountInfo { code_hash: code.hash_slow(), code: Some(code), ..AccountInfo::default() };
+            db.insert_account_info(alloy_primitives::address!("000000000000000000000000000000000000100a"), info);
+        }
         Self {
-            db: CacheDB::new(EmptyDB::new()),
-            clock_is_millis,
+            db,
+            kind,
+            clock_is_millis: kind.clock_is_millis,
             now_millis: 1_800_000_000_000,
             block_number: 1,
             spec: SpecId::LONDON,
@@ -64,13 +121,23 @@ impl Chain {
         receipt(self.execute(from, call, gas, true))
     }
 
+    /// A call of the gateway or the committee, encoded for this chain.
+    pub fn submit(&mut self, from: Address, call: &GatewayCall) -> Receipt {
+        self.transact(from, &encode_for(self.kind.flavour, call).unwrap())
+    }
+
     pub fn call(&mut self, from: Address, to: Address, data: Vec<u8>) -> Receipt {
         self.transact(from, &EncodedCall { to: to.to_20(), data })
     }
 
+    /// What raw calldata would do, without doing it.
+    pub fn simulated(&mut self, from: Address, call: &EncodedCall) -> Receipt {
+        receipt(self.execute(from, call, GAS, false))
+    }
+
     /// What the call would do, without doing it.
     pub fn simulate(&mut self, from: Address, call: &GatewayCall) -> Receipt {
-        receipt(self.execute(from, &encode(call).unwrap(), GAS, false)).ok()
+        receipt(self.execute(from, &encode_for(self.kind.flavour, call).unwrap(), GAS, false)).ok()
     }
 
     /// Asks without changing anything.
@@ -101,38 +168,63 @@ impl Chain {
         self.db.insert_account_info(account.to_20().unwrap().into(), info);
     }
 
-    fn execute(&mut self, from: Address, call: &EncodedCall, gas: u64, is_kept: bool) -> ExecutionResult {
-        let (timestamp, spec, number) = (self.timestamp(), self.spec, self.block_number);
-        let mut evm = Context::mainnet()
-            .with_db(&mut self.db)
-            .modify_cfg_chained(|cfg| {
-                cfg.set_spec_and_mainnet_gas_params(spec);
-                cfg.disable_nonce_check = true;
-                cfg.tx_gas_limit_cap = Some(u64::MAX);
-            })
-            .modify_block_chained(|block| {
-                block.timestamp = U256::from(timestamp);
-                block.number = U256::from(number);
-                block.gas_limit = u64::MAX;
-            })
-            .build_mainnet();
-        if !self.has_precompiles {
-            evm.precompiles = EthPrecompiles { precompiles: Box::leak(Box::new(Precompiles::default())), spec };
-        }
-        let tx = TxEnv::builder()
+    fn execute(&mut self, from: Address, call: &EncodedCall, gas: u64, is_kept: bool) -> Execution {
+        let transaction = TxEnv::builder()
             .caller(from.to_20().unwrap().into())
             .kind(call.to.map_or(TxKind::Create, |to| TxKind::Call(to.into())))
             .data(call.data.clone().into())
             .gas_limit(gas)
             .build()
             .unwrap();
-        if is_kept { evm.transact_commit(tx).unwrap() } else { evm.transact(tx).unwrap().result }
+        if !self.has_precompiles {
+            return self.execute_without_precompiles(transaction);
+        }
+        let rules = Rules {
+            spec: self.spec,
+            chain_id: 1,
+            max_code_bytes: 24_576,
+            ordered_nonces: false,
+            suite: self.kind.suite(),
+            has_crypto_contract: self.kind.has_crypto_contract,
+            is_classic: self.kind.is_classic,
+        };
+        let environment = Environment {
+            number: self.block_number,
+            timestamp: self.timestamp(),
+            gas_limit: u64::MAX,
+            beneficiary: alloy_primitives::Address::ZERO,
+            base_fee: 0,
+            difficulty: U256::ZERO,
+        };
+        let (result, changes) = execute(&self.db, &rules, &environment, transaction, None).unwrap();
+        if is_kept {
+            self.db.commit(changes);
+        }
+        result
+    }
+
+    /// What no chain is: one where nothing is at address 1.
+    fn execute_without_precompiles(&mut self, transaction: TxEnv) -> Execution {
+        let (timestamp, spec) = (self.timestamp(), self.spec);
+        let mut evm = Context::mainnet()
+            .with_db(&mut self.db)
+            .modify_cfg_chained(|cfg| {
+                cfg.set_spec_and_mainnet_gas_params(spec);
+                cfg.disable_nonce_check = true;
+            })
+            .modify_block_chained(|block| {
+                block.timestamp = U256::from(timestamp);
+                block.gas_limit = u64::MAX;
+            })
+            .build_mainnet();
+        evm.precompiles = EthPrecompiles { precompiles: Box::leak(Box::new(Precompiles::default())), spec };
+        evm.transact_commit(transaction).unwrap().into()
     }
 }
 
-fn receipt(result: ExecutionResult) -> Receipt {
+fn receipt(result: Execution) -> Receipt {
     let decoded: Vec<_> = result
-        .logs()
+        .logs
         .iter()
         .map(|log| {
             let topics: Vec<_> = log.topics().iter().map(|topic| Hash32(topic.0)).collect();
@@ -141,10 +233,10 @@ fn receipt(result: ExecutionResult) -> Receipt {
         .collect();
     let foreign_logs = decoded.iter().filter(|event| event.is_err()).count();
     Receipt {
-        is_success: result.is_success(),
-        gas_used: result.tx_gas_used(),
-        created: result.created_address().map(|address| Address::from_20(address.into_array())),
-        output: result.into_output().unwrap_or_default().into(),
+        is_success: result.ended == Ended::Success,
+        gas_used: result.gas_used,
+        created: result.created.map(|address| Address::from_20(address.into_array())),
+        output: result.output.into(),
         events: decoded.into_iter().filter_map(Result::ok).collect(),
         foreign_logs,
     }

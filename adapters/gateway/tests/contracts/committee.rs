@@ -13,7 +13,7 @@ use cityrelay_gateway::{EncodedCall, GatewayEvent, artifact, encode, query};
 use k256::ecdsa::SigningKey;
 
 use crate::abi::Committee;
-use crate::chain::{Chain, Receipt};
+use crate::chain::{Chain, Receipt, USUAL};
 use crate::world::{account, attester_key, members, owner, sign, signed, user};
 
 /// A committee of four with threshold three, asked by `account(30)` as its gateway.
@@ -33,7 +33,7 @@ fn ascending_keys(numbers: impl Iterator<Item = u8>) -> Vec<SigningKey> {
 
 impl Bench {
     fn new() -> Self {
-        let mut chain = Chain::new(false);
+        let mut chain = Chain::new(USUAL);
         let domain = Domain(keccak256(b"here"));
         let keys = ascending_keys(1..=4);
         let call = GatewayCall::DeployCommittee { domain, members: members(&keys), threshold: 3 };
@@ -244,7 +244,7 @@ fn constructed(domain: Hash32, members: &[AttesterId], threshold: u32) -> String
         threshold,
     };
     let data = [artifact::COMMITTEE_INIT_CODE, &arguments.abi_encode()].concat();
-    let receipt = Chain::new(false).transact(owner(), &EncodedCall { to: None, data });
+    let receipt = Chain::new(USUAL).transact(owner(), &EncodedCall { to: None, data });
     if receipt.is_success { "accepted".to_owned() } else { receipt.refused() }
 }
 

@@ -5,7 +5,7 @@ use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::keccak256;
 use cityrelay_core::ids::Index;
 use cityrelay_gateway::cost::{self, Cost};
-use cityrelay_gateway::{encode, examples};
+use cityrelay_gateway::{Flavour, encode, examples};
 
 use crate::chain::GAS;
 use crate::probes;
@@ -79,10 +79,17 @@ const BOUND_OF_64: u64 = 19_900;
 
 fn assert_estimates(call: &GatewayCall, used: u64) {
     let estimate = match call {
-        GatewayCall::Deliver { messages, tail, .. } => cost::deliver_cost(messages, tail.len(), SIGNATURES),
-        GatewayCall::Settle { settlements, tail_outcomes, tail_ids, .. } => {
-            cost::settle_cost(settlements.len(), tail_outcomes.len(), tail_ids.len(), SIGNATURES, 100_000)
+        GatewayCall::Deliver { messages, tail, .. } => {
+            cost::deliver_cost(Flavour::Opcode, messages, tail.len(), SIGNATURES)
         }
+        GatewayCall::Settle { settlements, tail_outcomes, tail_ids, .. } => cost::settle_cost(
+            Flavour::Opcode,
+            settlements.len(),
+            tail_outcomes.len(),
+            tail_ids.len(),
+            SIGNATURES,
+            100_000,
+        ),
         _ => panic!(),
     };
     assert!(estimate.gas >= used, "estimated {}, used {used}", estimate.gas);
@@ -101,7 +108,7 @@ fn the_estimate_covers_receivers_that_use_all_their_gas() {
             world.send(&payload);
         }
         let call = world.delivery(1, count, count);
-        let estimate = cost::deliver_cost(&world.sent, 0, SIGNATURES);
+        let estimate = cost::deliver_cost(Flavour::Opcode, &world.sent, 0, SIGNATURES);
         let receipt = world.destination.chain.transact_with_gas(relay(), &encode(&call).unwrap(), estimate.gas).ok();
         assert!(receipt.gas_used <= estimate.gas);
         assert!(estimate.gas < 2 * receipt.gas_used, "{} for {}", estimate.gas, receipt.gas_used);
@@ -118,7 +125,7 @@ fn the_estimate_covers_callbacks_that_fail() {
         }
         world.deliver(1, count);
         let call = world.settlement(1, count, count);
-        let estimate = cost::settle_cost(count, 0, 0, SIGNATURES, 100_000);
+        let estimate = cost::settle_cost(Flavour::Opcode, count, 0, 0, SIGNATURES, 100_000);
         let receipt = world.source.chain.transact_with_gas(relay(), &encode(&call).unwrap(), estimate.gas).ok();
         assert!(estimate.gas < 2 * receipt.gas_used, "{} for {}", estimate.gas, receipt.gas_used);
     }
@@ -131,25 +138,27 @@ fn batches_are_cut_to_what_fits() {
         world.send(&[1; 256]);
     }
     let all = Cost { calldata_bytes: u64::MAX, gas: u64::MAX };
-    assert_eq!(cost::deliverable(&world.sent, 0, SIGNATURES, all), 20);
-    assert_eq!(cost::deliverable(&[], 0, SIGNATURES, all), 0);
+    assert_eq!(cost::deliverable(Flavour::Opcode, &world.sent, 0, SIGNATURES, all), 20);
+    assert_eq!(cost::deliverable(Flavour::Opcode, &[], 0, SIGNATURES, all), 0);
     let nothing = Cost { calldata_bytes: 100, gas: u64::MAX };
-    assert_eq!(cost::deliverable(&world.sent, 0, SIGNATURES, nothing), 0);
+    assert_eq!(cost::deliverable(Flavour::Opcode, &world.sent, 0, SIGNATURES, nothing), 0);
 
     let limit = Cost { calldata_bytes: 1_000_000, gas: 3_000_000 };
-    let fitting = cost::deliverable(&world.sent, 0, SIGNATURES, limit);
+    let fitting = cost::deliverable(Flavour::Opcode, &world.sent, 0, SIGNATURES, limit);
     assert!((1..20).contains(&fitting));
-    assert!(cost::deliver_cost(&world.sent[..fitting], 20 - fitting, SIGNATURES).gas <= limit.gas);
-    assert!(cost::deliver_cost(&world.sent[..=fitting], 19 - fitting, SIGNATURES).gas > limit.gas);
+    assert!(cost::deliver_cost(Flavour::Opcode, &world.sent[..fitting], 20 - fitting, SIGNATURES).gas <= limit.gas);
+    assert!(cost::deliver_cost(Flavour::Opcode, &world.sent[..=fitting], 19 - fitting, SIGNATURES).gas > limit.gas);
     let call = world.delivery(1, fitting, 20);
     let receipt = world.destination.chain.transact_with_gas(relay(), &encode(&call).unwrap(), limit.gas).ok();
     assert_eq!(statuses(&receipt).len(), fitting);
     assert_eq!(world.destination.status(world.id).own.index, Index(fitting as u64));
 
     let limit = Cost { calldata_bytes: 4000, gas: GAS };
-    let settleable = cost::settleable(20, 0, 5, SIGNATURES, 100_000, limit);
+    let settleable = cost::settleable(Flavour::Opcode, 20, 0, 5, SIGNATURES, 100_000, limit);
     assert!((1..20).contains(&settleable));
     assert!(
-        cost::settle_cost(settleable, 20 - settleable, 25 - settleable, SIGNATURES, 100_000).calldata_bytes <= 4000
+        cost::settle_cost(Flavour::Opcode, settleable, 20 - settleable, 25 - settleable, SIGNATURES, 100_000)
+            .calldata_bytes
+            <= 4000
     );
 }

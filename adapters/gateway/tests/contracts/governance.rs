@@ -13,7 +13,7 @@ use cityrelay_gateway::{EncodedCall, GatewayEvent, encode};
 use revm::primitives::hardfork::SpecId;
 
 use crate::abi::Gateway;
-use crate::chain::Chain;
+use crate::chain::{Chain, MILLIS, USUAL};
 use crate::probes;
 use crate::world::{Terms, World, account, owner, relay, user};
 
@@ -31,7 +31,7 @@ fn deployment(clock_is_millis: bool) -> GatewayCall {
 
 #[test]
 fn a_new_gateway_says_what_it_was_told() {
-    let mut chain = Chain::new(true);
+    let mut chain = Chain::new(MILLIS);
     let call = GatewayCall::DeployGateway {
         domain: Domain(keccak256(b"here")),
         owner: owner(),
@@ -54,7 +54,7 @@ fn a_new_gateway_says_what_it_was_told() {
 #[test]
 fn a_gateway_refuses_a_clock_in_the_other_unit() {
     for (chain_counts_millis, told_millis) in [(true, false), (false, true)] {
-        let mut chain = Chain::new(chain_counts_millis);
+        let mut chain = Chain::new(if chain_counts_millis { MILLIS } else { USUAL });
         let receipt = chain.transact(owner(), &encode(&deployment(told_millis)).unwrap());
         assert_eq!(receipt.refused(), "ClockIsWrong");
         chain.transact(owner(), &encode(&deployment(chain_counts_millis)).unwrap()).ok();
@@ -74,7 +74,7 @@ fn constructed(domain: Hash32, clock: u8, owner: [u8; 20]) -> EncodedCall {
 
 #[test]
 fn a_gateway_refuses_an_unknown_clock_and_zeros() {
-    let mut chain = Chain::new(false);
+    let mut chain = Chain::new(USUAL);
     let (here, somebody) = (keccak256(b"here"), [1; 20]);
     assert_eq!(chain.transact(owner(), &constructed(here, 2, somebody)).refused(), "ClockIsWrong");
     assert_eq!(chain.transact(owner(), &constructed(Hash32::ZERO, 0, somebody)).refused(), "ZeroNotAllowed");
@@ -84,7 +84,7 @@ fn a_gateway_refuses_an_unknown_clock_and_zeros() {
 
 #[test]
 fn a_build_whose_hash_is_not_keccak_does_not_go_into_service() {
-    let mut chain = Chain::new(false);
+    let mut chain = Chain::new(USUAL);
     let good = constructed(keccak256(b"here"), 0, [1; 20]);
     let arguments = good.data.get(cityrelay_gateway::artifact::GATEWAY_INIT_CODE.len()..).unwrap();
     let wrong = EncodedCall { to: None, data: [&probes::init_code("WrongFlavourGateway"), arguments].concat() };
@@ -93,7 +93,7 @@ fn a_build_whose_hash_is_not_keccak_does_not_go_into_service() {
 
 #[test]
 fn a_chain_without_ecrecover_gets_neither_gateway_nor_committee() {
-    let mut chain = Chain::new(false);
+    let mut chain = Chain::new(USUAL);
     chain.has_precompiles = false;
     assert_eq!(chain.transact(owner(), &encode(&deployment(false)).unwrap()).refused(), "RecoveryIsWrong");
     let committee = GatewayCall::DeployCommittee {

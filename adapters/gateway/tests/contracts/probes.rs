@@ -1,8 +1,8 @@
 //! The contracts of `contracts/probes`, which only tests deploy.
 
-use alloy_primitives::{Address as Account, Bytes};
+use alloy_primitives::{Address as Account, Bytes, U256};
 use alloy_sol_types::{SolCall, SolConstructor, sol};
-use cityrelay_core::hash::Hash32;
+use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::Address;
 
 pub const TAKE: u8 = 0;
@@ -15,6 +15,8 @@ pub const BURN_ALL_GAS: u8 = 6;
 pub const CALL_BACK: u8 = 7;
 pub const RETURN_HUGE: u8 = 8;
 pub const TAKE_UNLESS_BROKEN: u8 = 9;
+pub const RETURN_MEGABYTE: u8 = 10;
+pub const DIVE: u8 = 11;
 
 pub const CALLBACK_TAKES: u8 = 0;
 pub const CALLBACK_REVERTS: u8 = 1;
@@ -35,6 +37,17 @@ sol! {
         function setBroken(bool broken) external;
         function setMode(uint8 mode, bytes calldata inner) external;
         function forward(address target, bytes calldata data) external returns (bytes memory);
+    }
+
+    interface Depths {
+        function dive(uint256 depth, address target, bytes calldata data) external;
+        function swallow(address target, bytes calldata data) external;
+    }
+
+    interface Sm3Application {
+        function send(address gateway, bytes32 lane, bytes32 receiver, uint64 deadlineMillis, uint64 gasLimit, bytes calldata payload) external returns (uint64 index, bytes32 id);
+        function messages() external view returns (uint256);
+        function outcomes() external view returns (uint256);
     }
 
     interface FixedVerifier {
@@ -80,4 +93,35 @@ pub fn set_mode(mode: u8, inner: Vec<u8>) -> Vec<u8> {
 
 pub fn set_broken(broken: bool) -> Vec<u8> {
     Probe::setBrokenCall { broken }.abi_encode()
+}
+
+/// Calldata of `DeepCaller::dive`.
+pub fn dive(depth: u64, target: Address, data: Vec<u8>) -> Vec<u8> {
+    let target = Account::from(target.to_20().unwrap());
+    Depths::diveCall { depth: U256::from(depth), target, data: data.into() }.abi_encode()
+}
+
+/// Calldata of `Swallower::swallow`.
+pub fn swallow(target: Address, data: Vec<u8>) -> Vec<u8> {
+    Depths::swallowCall { target: Account::from(target.to_20().unwrap()), data: data.into() }.abi_encode()
+}
+
+/// Init code of a receiver that takes a message and destroys itself: it calls itself with nothing, which ends it, and
+/// answers with the word. Its code is gone after the transaction.
+pub fn mortal() -> Vec<u8> {
+    let word = keccak256(b"cityrelay.v1.received").0;
+    let runtime = [
+        // if there is calldata, go on below; else SELFDESTRUCT to address 0
+        &[0x36, 0x60, 0x07, 0x57, 0x60, 0x00, 0xff, 0x5b][..],
+        // CALL(gas, this, 0, 0, 0, 0, 0)
+        &[0x60, 0, 0x60, 0, 0x60, 0, 0x60, 0, 0x60, 0, 0x30, 0x5a, 0xf1],
+        // return the word
+        &[0x7f],
+        &word,
+        &[0x60, 0, 0x52, 0x60, 32, 0x60, 0, 0xf3],
+    ]
+    .concat();
+    // PUSH1 length, PUSH1 12, PUSH1 0, CODECOPY, PUSH1 length, PUSH1 0, RETURN
+    let length = u8::try_from(runtime.len()).unwrap();
+    [&[0x60, length, 0x60, 12, 0x60, 0, 0x39, 0x60, length, 0x60, 0, 0xf3][..], &runtime].concat()
 }

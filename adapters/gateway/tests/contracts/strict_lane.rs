@@ -6,7 +6,7 @@ use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::outcome::Status;
 use cityrelay_gateway::{GatewayEvent, encode};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, MILLIS};
 use crate::probes::{self, TAKE_UNLESS_BROKEN};
 use crate::world::{City, Terms, World, delivered, relay, statuses, user};
 
@@ -31,7 +31,7 @@ fn strict() -> World {
 
 /// Where [`World::with`] will put the receiver: the third contract of the owner.
 fn probe_receiver_address() -> cityrelay_core::ids::Address {
-    let mut city = City::new("destination", true, Duration::ZERO);
+    let mut city = City::new("destination", MILLIS, Duration::ZERO);
     city.deploy(probes::receiver())
 }
 

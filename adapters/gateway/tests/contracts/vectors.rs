@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::abi;
 use crate::artifacts::folder;
-use crate::chain::Chain;
+use crate::chain::{Chain, Kind, SM3, USUAL};
 use crate::probes::init_code;
 use crate::world::owner;
 use cityrelay_gateway::EncodedCall;
@@ -42,9 +42,9 @@ struct Solidity {
 }
 
 impl Solidity {
-    fn new() -> Self {
-        let mut chain = Chain::new(false);
-        let deploy = EncodedCall { to: None, data: init_code("TupleProbe") };
+    fn new(kind: Kind, probe: &str) -> Self {
+        let mut chain = Chain::new(kind);
+        let deploy = EncodedCall { to: None, data: init_code(probe) };
         let probe = chain.transact(owner(), &deploy).ok().created.unwrap();
         Self { chain, probe }
     }
@@ -73,7 +73,15 @@ fn case(tuple: &str, inputs: Value, solidity: Hash32, core: Hash32) -> Value {
 
 #[test]
 fn solidity_core_and_the_golden_vectors_agree() {
-    let mut solidity = Solidity::new();
+    agree(Solidity::new(USUAL, "TupleProbe"));
+}
+
+#[test]
+fn the_crypto_contract_gives_the_same_golden_vectors() {
+    agree(Solidity::new(SM3, "PrecompileTupleProbe"));
+}
+
+fn agree(mut solidity: Solidity) {
     let mut cases = Vec::new();
     for number in 0..2 {
         cases.push(domain(&mut solidity, number));

@@ -15,7 +15,7 @@ use cityrelay_gateway::query::{self, LaneStatus};
 use cityrelay_gateway::{GatewayEvent, encode};
 use k256::ecdsa::SigningKey;
 
-use crate::chain::{Chain, Receipt};
+use crate::chain::{Chain, Kind, MILLIS, Receipt, USUAL};
 use crate::probes;
 
 pub fn account(number: u8) -> Address {
@@ -59,25 +59,25 @@ pub struct City {
 }
 
 impl City {
-    pub fn new(name: &str, clock_is_millis: bool, delays: Duration) -> Self {
+    pub fn new(name: &str, kind: Kind, delays: Duration) -> Self {
         let domain = Domain::derive(name, keccak256(name.as_bytes()));
-        let mut chain = Chain::new(clock_is_millis);
+        let mut chain = Chain::new(kind);
         let keys: Vec<_> = (1..=4).map(attester_key).collect();
         let committee = GatewayCall::DeployCommittee { domain, members: members(&keys), threshold: 3 };
-        let committee = chain.transact(owner(), &encode(&committee).unwrap()).ok().created.unwrap();
+        let committee = chain.submit(owner(), &committee).ok().created.unwrap();
         let gateway = GatewayCall::DeployGateway {
             domain,
             owner: owner(),
             announce_delay: delays,
             close_delay: delays,
-            clock_is_millis,
+            clock_is_millis: kind.clock_is_millis,
         };
-        let gateway = chain.transact(owner(), &encode(&gateway).unwrap()).ok().created.unwrap();
+        let gateway = chain.submit(owner(), &gateway).ok().created.unwrap();
         Self { chain, domain, gateway, committee, keys }
     }
 
     pub fn submit(&mut self, from: Address, call: &GatewayCall) -> Receipt {
-        self.chain.transact(from, &encode(call).unwrap())
+        self.chain.submit(from, call)
     }
 
     pub fn deploy(&mut self, init_code: Vec<u8>) -> Address {
@@ -99,6 +99,8 @@ impl City {
 /// How the lane of a [`World`] is opened.
 #[derive(Clone)]
 pub struct Terms {
+    /// The source's chain and the destination's.
+    pub kinds: [Kind; 2],
     pub limits: LaneLimits,
     pub delays: Duration,
     /// Whether the probes are put on the lists, where there are any.
@@ -111,6 +113,8 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self {
+            // Both clock units are exercised everywhere.
+            kinds: [USUAL, MILLIS],
             limits: LaneLimits {
                 max_payload_bytes: 4096,
                 max_gas_limit: 1_000_000,
@@ -152,10 +156,9 @@ impl World {
         Self::with(&Terms::default())
     }
 
-    /// The destination chain counts milliseconds, so both units are exercised everywhere.
     pub fn with(terms: &Terms) -> Self {
-        let mut source = City::new("source", false, terms.delays);
-        let mut destination = City::new("destination", true, terms.delays);
+        let mut source = City::new("source", terms.kinds[0], terms.delays);
+        let mut destination = City::new("destination", terms.kinds[1], terms.delays);
         let receiver = destination.deploy(probes::receiver());
         let sender = source.deploy(probes::sender());
         let source_verifier = terms.source_verifier.clone().map_or(source.committee, |code| source.deploy(code));
@@ -252,7 +255,7 @@ impl World {
         self.note_sent(receipt)
     }
 
-    fn note_sent(&mut self, receipt: Receipt) -> Message {
+    pub fn note_sent(&mut self, receipt: Receipt) -> Message {
         let [GatewayEvent::MessageSent { lane, message, head }] = &receipt.events[..] else {
             panic!("not one message: {receipt:?}");
         };
