@@ -6,6 +6,8 @@
 
 pub mod adapter;
 pub mod client;
+#[cfg(feature = "contract-test")]
+pub mod contract_test;
 pub mod inspect;
 pub mod recording;
 pub mod source;
