@@ -90,7 +90,12 @@ pub(super) fn read_header(mode: Mode, header: &Header) -> Result<Reading, Refusa
 pub(super) fn read_genesis(mode: Mode, header: &Header) -> Result<(Hash32, Vec<Validator>), Refusal> {
     let bft = |layout| {
         let extra = BftExtra::decode(layout, &header.extra_data).map_err(extra_refusal)?;
-        let hash = header.hash_with_extra(&extra.encode_for_block_hash(layout));
+        // Besu hashes block 0 as it is (`BftBlockHashing.serializeHeader`), GoQuorum does not: the two differ only under
+        // IBFT2, whose hashed form has fewer items, and that is Besu's alone.
+        let hash = match layout {
+            BftLayout::Ibft2 => header.hash_with_extra(&header.extra_data),
+            BftLayout::Qbft => header.hash_with_extra(&extra.encode_for_block_hash(layout)),
+        };
         Ok((hash, extra.validators.into_iter().map(plain).collect()))
     };
     let edge = |scheme| {
