@@ -19,6 +19,12 @@ pub trait Source: Send + Sync {
     /// The highest block that the nodes call final.
     async fn tip(&self) -> Result<Height, NodeError>;
 
+    /// Waits until a node says by itself that there is a new block: a reason to look now instead of at the next poll. It
+    /// says nothing about the block, and may come twice or never; it never comes where no node offers it.
+    async fn news(&self) {
+        core::future::pending().await
+    }
+
     /// An update of at most `max_headers` headers whose first header is that of `after + 1`, or `None` when there is no
     /// newer block. It serves this relay's own client and those of its peers, so it depends on nothing but the height.
     /// Blame for an update that the client refuses goes back through [`Source::report_lie`].

@@ -88,6 +88,12 @@ pub const KEYS: &[KeyDoc] = &[
     key("nodes[].url", "\"https://…\" | \"http://…\"", None, "Its JSON-RPC address, without a user or password.")
         .applied(),
     key(
+        "nodes[].ws",
+        "\"wss://…\" | \"ws://…\"",
+        Some("none: it is polled only"),
+        "Where it tells new heads (`eth_subscribe`), so that they are fetched at once; polling goes on beside it.",
+    ),
+    key(
         "nodes[].own",
         "true | false",
         Some("false"),

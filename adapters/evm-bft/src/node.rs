@@ -6,6 +6,7 @@ mod connect;
 mod endpoint;
 mod events;
 mod head_proof;
+mod heads;
 mod inspect;
 mod pool;
 mod questions;

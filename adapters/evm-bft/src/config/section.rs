@@ -40,6 +40,8 @@ pub struct NodeSettings {
     pub name: String,
     /// Its address.
     pub url: String,
+    /// Where it tells new heads.
+    pub ws: Option<String>,
     /// Whether the operator's own institution runs it.
     pub is_own: bool,
     /// Certificates that its own must chain to.
@@ -126,12 +128,19 @@ fn read_node(node: &Table<'_>, faults: &mut Faults) -> Option<NodeSettings> {
     let url = node.required("url", "\"https://…\" or \"http://…\"", faults, |value| {
         text(value).filter(|url| url.starts_with("https://") || url.starts_with("http://"))
     });
-    if url.as_ref().is_some_and(|url| authority(url).contains('@')) {
-        faults.push(node.key("url"), "expected no user or password in it: put them into `basic_auth_file`");
+    let ws = node.optional("ws", "\"wss://…\" or \"ws://…\"", None, faults, |value| {
+        let url = text(value).filter(|url| url.starts_with("wss://") || url.starts_with("ws://"))?;
+        Some(Some(url))
+    });
+    for (key, address) in [("url", &url), ("ws", &ws)] {
+        if address.as_ref().is_some_and(|url| authority(url).contains('@')) {
+            faults.push(node.key(key), "expected no user or password in it: put them into `basic_auth_file`");
+        }
     }
     let is_own = node.optional("own", "true or false", false, faults, Value::as_bool);
     let ca_file = node.file("ca_file", faults);
-    if url.as_ref().is_some_and(|url| url.starts_with("https://")) && !node.has("ca_file") {
+    let is_encrypted = |url: &String| url.starts_with("https://") || url.starts_with("wss://");
+    if url.iter().chain(&ws).any(is_encrypted) && !node.has("ca_file") {
         faults.push(node.key("ca_file"), "missing: expected the certificates that an https node's must chain to");
     }
     let client_identity = match (node.file("client_cert_file", faults), node.file("client_key_file", faults)) {
@@ -152,6 +161,7 @@ fn read_node(node: &Table<'_>, faults: &mut Faults) -> Option<NodeSettings> {
         key: key.trim_end_matches('.').to_owned(),
         name: name?,
         url: url?,
+        ws,
         is_own,
         ca_file,
         client_identity,
@@ -272,7 +282,7 @@ mod tests {
         section["request_timeout"] = "3s".into();
         section["max_response_bytes"] = 1_048_576.into();
         section["nodes"] = json!([
-            { "name": "a", "url": "https://a", "ca_file": "ca.pem", "client_cert_file": "c.pem",
+            { "name": "a", "url": "https://a", "ws": "wss://a", "ca_file": "ca.pem", "client_cert_file": "c.pem",
               "client_key_file": "k.pem", "basic_auth_file": "basic" },
             { "name": "b", "url": "http://b", "bearer_token_file": "/run/token" },
         ]);
@@ -335,6 +345,10 @@ mod tests {
         let secret = only_fault(|section| section["nodes"][0]["url"] = "http://me:secret@node".into());
         assert_eq!(secret.0, "nodes[0].url");
         assert!(!secret.1.contains("secret"));
+        let secret = only_fault(|section| section["nodes"][0]["ws"] = "ws://me:secret@node".into());
+        assert_eq!(secret.0, "nodes[0].ws");
+        assert_eq!(only_fault(|section| section["nodes"][0]["ws"] = "http://node".into()).0, "nodes[0].ws");
+        assert_eq!(only_fault(|section| section["nodes"][0]["ws"] = "wss://node".into()).0, "nodes[0].ca_file");
         let https = only_fault(|section| section["nodes"][0]["url"] = "https://node".into());
         assert_eq!(https.0, "nodes[0].ca_file");
         assert_eq!(only_fault(|section| section["nodes"] = 7.into()).0, "nodes");

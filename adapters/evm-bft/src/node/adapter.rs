@@ -43,18 +43,19 @@ impl Adapter for EvmBft {
 
     fn configure(&self, section: &Value, base: &Path) -> Result<Arc<dyn Chain>, Vec<ConfigFault>> {
         let settings = read_section(section, base)?;
-        let pool = connect(&settings);
+        let nodes = connect(&settings);
         let target = settings.account.clone().map(|account| {
             Signer::open(&account, settings.chain_id).map(|signer| (signer, account)).map_err(|fault| vec![fault])
         });
-        let (pool, target) = match (pool, target.transpose()) {
-            (Ok(pool), Ok(target)) => (Arc::new(pool), target),
+        let ((pool, heads), target) = match (nodes, target.transpose()) {
+            (Ok(nodes), Ok(target)) => (nodes, target),
             (Err(mut faults), Err(more)) => {
                 faults.extend(more);
                 return Err(faults);
             }
             (Err(faults), _) | (_, Err(faults)) => return Err(faults),
         };
+        let pool = Arc::new(pool);
         let client = Client::new(settings.rules.clone());
         let recorder = Recorder {
             pool: Arc::clone(&pool),
@@ -70,7 +71,7 @@ impl Adapter for EvmBft {
             client: Arc::new(erase(ADAPTER, client.clone())),
             anchor: to_opaque(ADAPTER, &settings.anchor),
             inspect: Arc::new(EvmInspect { pool: Arc::clone(&pool) }),
-            source: Arc::new(EvmSource { pool, client, stalls: Stalls::default() }),
+            source: Arc::new(EvmSource { pool, client, heads, stalls: Stalls::default() }),
             target,
             recorder: Arc::new(recorder),
         }))

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::endpoint::Endpoint;
+use super::heads::{Feed, Heads};
 use super::pool::Pool;
 use crate::config::{NodeSettings, Settings};
 
@@ -17,22 +18,27 @@ use crate::config::{NodeSettings, Settings};
 ///
 /// # Errors
 /// Every file that can't be read or is not what it should be.
-pub(super) fn connect(settings: &Settings) -> Result<Pool, Vec<ConfigFault>> {
+pub(super) fn connect(settings: &Settings) -> Result<(Pool, Heads), Vec<ConfigFault>> {
+    let mut feeds = Vec::new();
     let mut endpoints = Vec::with_capacity(settings.nodes.len());
     let mut faults = Vec::new();
     for node in &settings.nodes {
         match endpoint(node, settings) {
-            Ok(endpoint) => endpoints.push(Arc::new(endpoint)),
+            Ok((endpoint, feed)) => {
+                endpoints.push(Arc::new(endpoint));
+                feeds.extend(feed);
+            }
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() { Ok(Pool::new(endpoints)) } else { Err(faults) }
+    if faults.is_empty() { Ok((Pool::new(endpoints), Heads::new(feeds))) } else { Err(faults) }
 }
 
-fn endpoint(node: &NodeSettings, settings: &Settings) -> Result<Endpoint, ConfigFault> {
+fn endpoint(node: &NodeSettings, settings: &Settings) -> Result<(Endpoint, Option<Feed>), ConfigFault> {
     let fault = |name: &str, problem: String| ConfigFault { key: format!("{}.{name}", node.key), problem };
+    let tls = tls(node, &fault)?;
     let client = reqwest::Client::builder()
-        .use_preconfigured_tls(tls(node, &fault)?)
+        .use_preconfigured_tls(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(settings.request_timeout)
@@ -40,7 +46,16 @@ fn endpoint(node: &NodeSettings, settings: &Settings) -> Result<Endpoint, Config
         .map_err(|error| fault("url", error.to_string()))?;
     reqwest::Url::parse(&node.url).map_err(|error| fault("url", error.to_string()))?;
     let headers = headers(node, &client, &fault)?;
-    Ok(Endpoint::new(node, client, headers, settings.chain_id, settings.max_response_bytes))
+    let feed = match &node.ws {
+        None => None,
+        Some(url) => Some(Feed {
+            name: node.name.clone(),
+            url: reqwest::Url::parse(url).map_err(|error| fault("ws", error.to_string()))?,
+            headers: headers.clone(),
+            tls: Arc::new(tls),
+        }),
+    };
+    Ok((Endpoint::new(node, client, headers, settings.chain_id, settings.max_response_bytes), feed))
 }
 
 type FaultAt<'a> = &'a dyn Fn(&str, String) -> ConfigFault;

@@ -1,7 +1,7 @@
 //! One node: JSON-RPC over HTTP, and how it has behaved.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cityrelay_api::source::{EndpointHealth, NodeError};
 use cityrelay_core::ids::Height;
@@ -23,6 +23,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long an endpoint is left alone after the light client refused what it served.
 const PAUSE_AFTER_LIE: Duration = Duration::from_secs(60);
+
+/// The longest pause after lies; it doubles with each from [`PAUSE_AFTER_LIE`].
+const LONGEST_PAUSE_AFTER_LIES: Duration = Duration::from_secs(3_600);
+
+/// The longest that a node may ask us to wait. One that names more is asked again then, and can say it again.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// The longest text kept of a node's error.
 const MAX_TEXT: usize = 256;
@@ -48,6 +54,10 @@ struct Standing {
     lies: u64,
     failures_in_row: u32,
     left_until: Option<Instant>,
+    /// It asked not to be asked before.
+    silent_until: Option<Instant>,
+    /// Smoothed share of calls that failed, in thousandths.
+    trouble: u32,
     last_error: String,
     has_right_chain: bool,
     refuses_batches: bool,
@@ -252,6 +262,10 @@ impl Endpoint {
 
     /// Sends one body and reads one, within the limits.
     async fn post(&self, method: &'static str, body: &Value) -> Result<Value, NodeError> {
+        if let Some(left) = self.with_standing(|standing| standing.silence()) {
+            let reason = format!("it asked us to wait, {} s more", left.as_secs().saturating_add(1));
+            return Err(NodeError::Unreachable { endpoint: self.name.clone(), reason });
+        }
         let started = Instant::now();
         let answer = self.exchange(body).await;
         match answer {
@@ -273,7 +287,16 @@ impl Endpoint {
         let request = self.client.post(&self.url).headers(self.headers.clone()).json(body);
         let mut response = request.send().await.map_err(shown)?;
         if !response.status().is_success() {
-            return Err(format!("HTTP status {}", response.status().as_u16()));
+            let status = response.status().as_u16();
+            // Too Many Requests, Service Unavailable (RFC 6585, section 4; RFC 9110, sections 15.6.4 and 10.2.3).
+            if matches!(status, 429 | 503)
+                && let Some(wait) = retry_after(response.headers())
+            {
+                let until = Instant::now().checked_add(wait);
+                self.with_standing(|standing| standing.silent_until = until);
+                return Err(format!("HTTP status {status}: it wants to be left alone for {} s", wait.as_secs()));
+            }
+            return Err(format!("HTTP status {status}"));
         }
         let limit = self.max_response_bytes;
         let too_long = || format!("the answer is longer than max_response_bytes ({limit})");
@@ -322,8 +345,10 @@ impl Endpoint {
 
     pub(crate) fn note_lie(&self, check: &str) {
         self.with_standing(|standing| {
+            let doublings = u32::try_from(standing.lies.min(8)).unwrap_or(8);
+            let pause = PAUSE_AFTER_LIE.saturating_mul(1 << doublings).min(LONGEST_PAUSE_AFTER_LIES);
             standing.lies = standing.lies.saturating_add(1);
-            standing.left_until = Instant::now().checked_add(PAUSE_AFTER_LIE);
+            standing.left_until = Instant::now().checked_add(pause);
             standing.last_error = format!("the light client refused what it served: {check}");
         });
     }
@@ -331,6 +356,7 @@ impl Endpoint {
     fn note_success(&self, latency: Duration) {
         self.with_standing(|standing| {
             standing.failures_in_row = 0;
+            standing.trouble = standing.trouble * 7 / 8;
             let is_first = standing.latency.is_zero();
             standing.latency = if is_first { latency } else { (standing.latency * 7 + latency) / 8 };
         });
@@ -339,6 +365,7 @@ impl Endpoint {
     fn note_error(&self, text: &str) {
         self.with_standing(|standing| {
             standing.errors = standing.errors.saturating_add(1);
+            standing.trouble = (standing.trouble * 7 + 1_000) / 8;
             standing.last_error = text.to_owned();
         });
     }
@@ -354,9 +381,13 @@ impl Endpoint {
         });
     }
 
-    /// How it is preferred: usable ones first, then the highest, then the fastest.
-    pub(crate) fn rank(&self) -> (bool, core::cmp::Reverse<u64>, Duration) {
-        self.with_standing(|standing| (!standing.is_usable(), core::cmp::Reverse(standing.height), standing.latency))
+    /// How it is preferred: usable ones first, then those that lied least, then the highest, then the fastest, where calls
+    /// that failed make one slower.
+    pub(crate) fn rank(&self) -> (bool, u64, core::cmp::Reverse<u64>, Duration) {
+        self.with_standing(|standing| {
+            let slowness = standing.latency + standing.latency * standing.trouble / 100;
+            (!standing.is_usable(), standing.lies, core::cmp::Reverse(standing.height), slowness)
+        })
     }
 
     pub(crate) fn is_usable(&self) -> bool {
@@ -385,8 +416,24 @@ impl Endpoint {
 
 impl Standing {
     fn is_usable(&self) -> bool {
-        self.left_until.is_none_or(|until| until <= Instant::now())
+        self.silence().is_none() && self.left_until.is_none_or(|until| until <= Instant::now())
     }
+
+    /// How long it still wants to be left alone.
+    fn silence(&self) -> Option<Duration> {
+        let left = self.silent_until?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// How long a node wants to be left alone: seconds, or a date by its clock and ours. At most [`LONGEST_WAIT`].
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()?,
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// Revert data: hex in `data`, or in `data.data` (older nodes), at most 64 KiB.

@@ -16,6 +16,7 @@ use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use futures_util::future::join_all;
 
+use super::heads::Heads;
 use super::pool::{Pool, no_node};
 use super::{anchors, events, head_proof, updates};
 use crate::ADAPTER;
@@ -28,6 +29,7 @@ use crate::verify::set::ValidatorSet;
 pub(crate) struct EvmSource {
     pub(super) pool: Arc<Pool>,
     pub(super) client: Client,
+    pub(super) heads: Heads,
     pub(super) stalls: Stalls,
 }
 
@@ -61,6 +63,10 @@ impl Source for EvmSource {
             (Some(height), _) => Ok(Height(height)),
             (None, error) => Err(error.unwrap_or_else(no_node)),
         }
+    }
+
+    async fn news(&self) {
+        self.heads.next().await;
     }
 
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {

@@ -19,6 +19,7 @@ use cityrelay_core::verify::{self, VerifiedExtension, VerifiedHeader, VerifiedUp
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
+use super::heads::Heads;
 use super::pool::Pool;
 use super::source::{EvmSource, Stalls};
 use crate::ADAPTER;
@@ -163,6 +164,7 @@ fn source(client: &Client, urls: &[(&str, bool)]) -> EvmSource {
             key: "nodes[0]".to_owned(),
             name: (*url).to_owned(),
             url: (*url).to_owned(),
+            ws: None,
             is_own: *is_own,
             ca_file: None,
             client_identity: None,
@@ -172,7 +174,7 @@ fn source(client: &Client, urls: &[(&str, bool)]) -> EvmSource {
         Arc::new(Endpoint::new(&settings, reqwest::Client::new(), reqwest::header::HeaderMap::new(), CHAIN_ID, 1 << 20))
     });
     let pool = Arc::new(Pool::new(endpoints.collect()));
-    EvmSource { pool, client: client.clone(), stalls: Stalls::default() }
+    EvmSource { pool, client: client.clone(), heads: Heads::new(Vec::new()), stalls: Stalls::default() }
 }
 
 async fn confirm(proved: &Proved, urls: &[(&str, bool)]) -> Confirmation {

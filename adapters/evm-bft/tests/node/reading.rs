@@ -20,7 +20,7 @@ use cityrelay_evm_bft::verify::update::Update;
 use serde_json::{Value, json};
 
 use crate::development_chain::{Anvil, section};
-use crate::recorded_node::{Manners, RecordedNode};
+use crate::recorded_node::{Filtered, Manners, RecordedNode};
 
 pub fn recording(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/evm-live").join(format!("{name}.json"));
@@ -148,6 +148,57 @@ async fn a_node_that_the_client_refused_is_left_for_a_while() {
     let health = source.endpoints().into_iter().find(|health| health.name == first).unwrap();
     assert_eq!((health.lies, health.is_usable), (1, false));
     assert!(health.last_error.contains("seal-stranger"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lied_comes_after_the_others_from_then_on() {
+    let recording = recording("qbft-votes");
+    let one = RecordedNode::start(recording.clone(), 571, Manners::default()).await;
+    let two = RecordedNode::start(recording.clone(), 571, Manners { tip: Some(70), ..Manners::default() }).await;
+    let nodes = json!([node("one", &one.url), node("two", &two.url)]);
+    let source = configured(&recorded_section(&recording, qbft(), nodes)).source();
+    source.tip().await.unwrap();
+    assert_eq!(source.next_update(Height(0), 5).await.unwrap().unwrap().endpoint, "one");
+    source.report_lie("one", "seal-stranger");
+    // Another height each time, so that nobody is asked for having been no help.
+    for height in 1..4 {
+        assert_eq!(source.next_update(Height(height), 5).await.unwrap().unwrap().endpoint, "two");
+    }
+    // It is still the only one with the last blocks.
+    assert_eq!(source.next_update(Height(70), 5).await.unwrap().unwrap().endpoint, "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_wants_to_be_left_alone_is() {
+    let recording = recording("qbft-votes");
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(3_600));
+    for (status, wait) in [(429, "3600"), (503, "3600"), (429, date.as_str())] {
+        let manners = Manners { refuses: Some((status, wait.to_owned())), ..Manners::default() };
+        let busy = RecordedNode::start(recording.clone(), 571, manners).await;
+        let other = RecordedNode::start(recording.clone(), 571, Manners::default()).await;
+        let nodes = json!([node("busy", &busy.url), node("other", &other.url)]);
+        let source = configured(&recorded_section(&recording, qbft(), nodes)).source();
+        for height in 0..5 {
+            assert_eq!(source.tip().await.unwrap(), Height(73));
+            assert_eq!(source.next_update(Height(height), 5).await.unwrap().unwrap().endpoint, "other");
+        }
+        assert_eq!(busy.count("refused"), 1, "asked once, then not before it said");
+        let health = &source.endpoints()[0];
+        assert!(!health.is_usable && health.last_error.contains("left alone"), "{health:?}");
+
+        let alone = configured(&recorded_section(&recording, qbft(), json!([node("busy", &busy.url)]))).source();
+        for _ in 0..3 {
+            assert!(matches!(alone.tip().await, Err(NodeError::Unreachable { .. })));
+        }
+        assert_eq!(busy.count("refused"), 2, "not even when it is the only one");
+    }
+    // Without a time it is a failure like any other.
+    let manners = Manners { refuses: Some((429, String::new())), ..Manners::default() };
+    let busy = RecordedNode::start(recording.clone(), 571, manners).await;
+    let alone = configured(&recorded_section(&recording, qbft(), json!([node("busy", &busy.url)]))).source();
+    alone.tip().await.unwrap_err();
+    alone.tip().await.unwrap_err();
+    assert_eq!(busy.count("refused"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +335,7 @@ async fn a_head_is_proved_by_a_checkpoint_where_the_node_gives_no_storage_proofs
     let (gateway, _, lane) = anvil.open_lane().await;
     let flow = Flow { lane, direction: Direction::Outbox };
     anvil.submit(&anvil.send(gateway, lane, b"one").await).await;
-    let filtered = crate::recorded_node::without_storage_proofs(&anvil.url).await;
+    let filtered = Filtered::without_storage_proofs(&anvil.url).await;
     let chain = configured_at(&filtered.url);
     let source = chain.source();
     let request =
@@ -303,6 +354,29 @@ async fn a_head_is_proved_by_a_checkpoint_where_the_node_gives_no_storage_proofs
     assert!(matches!(proof, HeadProof::Receipt { .. }));
     assert_eq!(client().verify_head(&header(&anvil, height).await, &proof, gateway, flow).unwrap(), point);
     assert!(matches!(source.head_proof(&request(2, tip)).await.unwrap(), HeadProofAnswer::NeedsCheckpoint));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_logs_that_a_node_refuses_is_halved() {
+    let anvil = Anvil::start(&[], &json!({}));
+    let (gateway, _, lane) = anvil.open_lane().await;
+    let flow = Flow { lane, direction: Direction::Outbox };
+    for payload in [&b"one"[..], b"two", b"three"] {
+        anvil.submit(&anvil.send(gateway, lane, payload).await).await;
+    }
+    let tip = anvil.source().tip().await.unwrap();
+    let request = EntryRequest { gateway, flow, first: Index(1), last: Index(3), newest: tip };
+    for (most, is_enough) in [(2, true), (1, true), (0, false)] {
+        let filtered = Filtered::with_few_logs(&anvil.url, most).await;
+        let found = configured_at(&filtered.url).source().entry_hints(&request).await;
+        assert!(filtered.refused() > 0);
+        match found {
+            Ok(entries) => assert!(is_enough && entries.len() == 3, "{most}: {entries:?}"),
+            Err(error) => {
+                assert!(!is_enough && matches!(error, NodeError::Rpc { code: -32005, .. }), "{most}: {error}")
+            }
+        }
+    }
 }
 
 fn configured_at(url: &str) -> Arc<dyn Chain> {

@@ -1,6 +1,7 @@
 //! A node that answers from a recording, and misbehaves where a test wants it to.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -27,6 +28,8 @@ pub struct Manners {
     pub has_block_receipts: bool,
     /// Wants this header.
     pub authorization: Option<String>,
+    /// Refuses everything with this HTTP status and this `Retry-After`.
+    pub refuses: Option<(u16, String)>,
 }
 
 /// A recorded chain behind a socket.
@@ -82,6 +85,11 @@ async fn respond(
     let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
     if manners.authorization.is_some() && manners.authorization != authorization {
         return axum::http::Response::builder().status(401).body(String::new()).unwrap();
+    }
+    if let Some((status, wait)) = &manners.refuses {
+        *shared.calls.lock().unwrap().entry("refused".to_owned()).or_default() += 1;
+        let response = axum::http::Response::builder().status(*status).header("retry-after", wait);
+        return response.body(String::new()).unwrap();
     }
     let answer = match serde_json::from_str::<Value>(&body).unwrap() {
         Value::Array(_) if manners.refuses_batches => {
@@ -168,9 +176,10 @@ impl Shared {
     }
 }
 
-/// A node in front of another that knows everything but `eth_getProof`, as Polygon Edge's do.
+/// A node in front of another that can do less.
 pub struct Filtered {
     pub url: String,
+    refused: Arc<AtomicUsize>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -180,25 +189,56 @@ impl Drop for Filtered {
     }
 }
 
-pub async fn without_storage_proofs(upstream: &str) -> Filtered {
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let client = reqwest::Client::new();
-    let upstream = upstream.to_owned();
-    let pass_on = move |body: String| {
-        let (client, upstream) = (client.clone(), upstream.clone());
-        async move {
-            let call: Value = serde_json::from_str(&body).unwrap();
-            if call["method"] == "eth_getProof" {
-                let error = json!({ "code": -32601, "message": "the method eth_getProof does not exist" });
-                return json!({ "jsonrpc": "2.0", "id": call["id"], "error": error }).to_string();
+impl Filtered {
+    /// It knows everything but `eth_getProof`, as Polygon Edge's do.
+    pub async fn without_storage_proofs(upstream: &str) -> Self {
+        let refuse = |call: &Value| {
+            let error = json!({ "code": -32601, "message": "the method eth_getProof does not exist" });
+            (call["method"] == "eth_getProof").then_some(error)
+        };
+        Self::start(upstream, refuse).await
+    }
+
+    /// It answers `eth_getLogs` for so many blocks at most.
+    pub async fn with_few_logs(upstream: &str, most: u64) -> Self {
+        let number = |value: &Value| u64::from_str_radix(value.as_str()?.trim_start_matches("0x"), 16).ok();
+        let refuse = move |call: &Value| {
+            let filter = &call["params"][0];
+            let blocks = number(&filter["toBlock"])? - number(&filter["fromBlock"])? + 1;
+            let error = json!({ "code": -32005, "message": "query exceeds the range of blocks" });
+            (blocks > most).then_some(error)
+        };
+        Self::start(upstream, refuse).await
+    }
+
+    /// Calls that it refused.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    async fn start(upstream: &str, refuse: impl Fn(&Value) -> Option<Value> + Clone + Send + Sync + 'static) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::new();
+        let upstream = upstream.to_owned();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&refused);
+        let pass_on = move |body: String| {
+            let (client, upstream, count, refuse) =
+                (client.clone(), upstream.clone(), Arc::clone(&count), refuse.clone());
+            async move {
+                let call: Value = serde_json::from_str(&body).unwrap();
+                if let Some(error) = refuse(&call) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    return json!({ "jsonrpc": "2.0", "id": call["id"], "error": error }).to_string();
+                }
+                let request = client.post(&upstream).header("content-type", "application/json").body(body);
+                request.send().await.unwrap().text().await.unwrap()
             }
-            let request = client.post(&upstream).header("content-type", "application/json").body(body);
-            request.send().await.unwrap().text().await.unwrap()
-        }
-    };
-    let router = Router::new().route("/", post(pass_on));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    Filtered { url, server }
+        };
+        let router = Router::new().route("/", post(pass_on));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, refused, server }
+    }
 }
