@@ -1,12 +1,13 @@
 //! The real program as separate operating-system processes, with real sockets, files and signals.
 //!
 //! [`trial`] sets a pair of cities up and sends between them; [`blows`] kills processes meanwhile; [`ledgers`] compares
-//! what both chains and all journals say in the end. The chains are the devnet's, and in one test
-//! [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do.
+//! what both chains and all journals say in the end; [`changes`] changes validators and attesters. The chains are the
+//! devnet's, and in one test [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do.
 
 pub mod anvil_sealed_by_test;
 pub mod blows;
 pub mod browser;
+pub mod changes;
 pub mod ledgers;
 pub mod program;
 pub mod terminal;

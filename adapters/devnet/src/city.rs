@@ -18,6 +18,17 @@ pub trait City: Send + 'static {
     /// Answers a request that had to wait; `None` while it still has to. `is_late` when it may wait no longer.
     fn resume(&mut self, node: usize, waiting: &Waiting, is_late: bool) -> Option<Value>;
 
+    /// The newest block as a node tells it to whoever subscribed to new heads; `None` on chains whose nodes tell nothing.
+    fn told_head(&mut self, node: usize) -> Option<Value> {
+        let _ = node;
+        None
+    }
+
+    /// Whether its nodes tell new heads.
+    fn tells_heads(&self) -> bool {
+        false
+    }
+
     /// What its nodes do wrong.
     #[cfg(feature = "misbehave")]
     fn faults(&mut self) -> &mut crate::misbehave::FaultBook;

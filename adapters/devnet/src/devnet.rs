@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::city::City;
+use crate::head_server::HeadServer;
 use crate::node_server::{NodeServer, Shared};
 use crate::sealed_evm::{SealedEvmChain, SealedEvmConfig};
 use crate::weighted_bcos::{WeightedBcosChain, WeightedBcosConfig};
@@ -16,7 +17,7 @@ use crate::weighted_bcos::{WeightedBcosChain, WeightedBcosConfig};
 /// What to start.
 #[derive(Clone, Debug, Default)]
 pub struct DevnetConfig {
-    /// The QBFT chain; none when `None`.
+    /// The sealed EVM chain; none when `None`.
     pub sealed_evm: Option<CityConfig<SealedEvmConfig>>,
     /// The BCOS chain; none when `None`.
     pub weighted_bcos: Option<CityConfig<WeightedBcosConfig>>,
@@ -113,7 +114,7 @@ impl Devnet {
         })
     }
 
-    /// The QBFT chain, if it was started.
+    /// The sealed EVM chain, if it was started.
     pub fn sealed_evm(&self) -> Option<&Running<SealedEvmChain>> {
         self.sealed_evm.as_deref()
     }
@@ -174,6 +175,8 @@ pub struct Running<C> {
     pace: watch::Sender<Pace>,
     nodes: Mutex<Vec<NodeServer>>,
     addresses: Vec<SocketAddr>,
+    head_servers: Mutex<Vec<Option<HeadServer>>>,
+    head_addresses: Vec<SocketAddr>,
     producer: JoinHandle<()>,
 }
 
@@ -196,15 +199,42 @@ impl<C: City> Running<C> {
                 .map_err(|source| DevnetError::Listen { address, source })?;
             nodes.push(node);
         }
+        let mut head_servers = Vec::new();
+        for index in 0..nodes.len() {
+            let tells = shared.with(|chain| chain.tells_heads());
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            head_servers.push(match tells {
+                true => Some(
+                    HeadServer::start(&shared, index, address)
+                        .await
+                        .map_err(|source| DevnetError::Listen { address, source })?,
+                ),
+                false => None,
+            });
+        }
+        let head_addresses = head_servers.iter().flatten().map(HeadServer::address).collect();
         let pace = watch::Sender::new(Pace { block_period: city.block_period, is_stalled: false });
         let producer = tokio::spawn(produce(Arc::clone(&shared), pace.subscribe()));
         let addresses = nodes.iter().map(NodeServer::address).collect();
-        Ok(Self { shared, pace, nodes: Mutex::new(nodes), addresses, producer })
+        Ok(Self {
+            shared,
+            pace,
+            nodes: Mutex::new(nodes),
+            addresses,
+            head_servers: Mutex::new(head_servers),
+            head_addresses,
+            producer,
+        })
     }
 
     /// The URL of each node, `http://127.0.0.1:<port>`.
     pub fn urls(&self) -> Vec<String> {
         self.addresses.iter().map(|address| format!("http://{address}")).collect()
+    }
+
+    /// Where each node tells new heads, `ws://127.0.0.1:<port>`; empty where none does.
+    pub fn head_urls(&self) -> Vec<String> {
+        self.head_addresses.iter().map(|address| format!("ws://{address}")).collect()
     }
 
     /// Runs something on the chain: reading it, voting, changing sealers. Nothing else runs on it meanwhile.
@@ -253,7 +283,7 @@ impl<C: City> Running<C> {
         self.with(|chain| chain.faults().clear());
     }
 
-    /// Stops a node: its port closes.
+    /// Stops a node: its ports close.
     ///
     /// # Errors
     /// `UnknownNode` when there is none of that number.
@@ -261,6 +291,9 @@ impl<C: City> Running<C> {
         let mut nodes = self.nodes.lock().await;
         let expected = nodes.len();
         nodes.get_mut(index).ok_or(DevnetError::UnknownNode { got: index, expected })?.stop().await;
+        if let Some(server) = self.head_servers.lock().await.get_mut(index).and_then(Option::take) {
+            server.stop().await;
+        }
         Ok(())
     }
 
@@ -278,6 +311,11 @@ impl<C: City> Running<C> {
                 .await
                 .map_err(|source| DevnetError::Listen { address, source })?;
         }
+        let mut head_servers = self.head_servers.lock().await;
+        if let (Some(server @ None), Some(address)) = (head_servers.get_mut(index), self.head_addresses.get(index)) {
+            let started = HeadServer::start(&self.shared, index, *address).await;
+            *server = Some(started.map_err(|source| DevnetError::Listen { address: *address, source })?);
+        }
         Ok(())
     }
 
@@ -285,6 +323,9 @@ impl<C: City> Running<C> {
         self.producer.abort();
         for node in self.nodes.lock().await.iter_mut() {
             node.stop().await;
+        }
+        for server in self.head_servers.lock().await.iter_mut().filter_map(Option::take) {
+            server.stop().await;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The JSON-RPC dialect of the QBFT chain: names, forms and errors as GoQuorum v24.4 answers, and Besu's
-//! `eth_getBlockReceipts`, `qbft_getValidatorsByBlockNumber` and `baseFeePerGas`.
+//! The JSON-RPC dialect of the sealed EVM chain: names, forms and errors as GoQuorum v24.4 answers, and Besu's
+//! `eth_getBlockReceipts`, `qbft_getValidatorsByBlockNumber` and `baseFeePerGas`. Polygon Edge's nodes have fewer methods.
 
 mod log_filter;
 mod params;
@@ -9,6 +9,7 @@ mod render;
 pub(crate) use params::missing_state;
 #[cfg(feature = "misbehave")]
 pub(crate) use render::block as render_block;
+pub(crate) use render::head as render_head;
 
 use alloy_primitives::{B256, U256, hex};
 use revm::context::TxEnv;
@@ -22,6 +23,7 @@ use crate::execution::{Ended, Execution, ExecutionError};
 use crate::rpc_fault::RpcFault;
 use crate::sealed_evm::SealedEvmChain;
 use crate::sealed_evm::block::Block;
+use crate::sealed_evm::mode::SealMode;
 
 /// Most calls in one batch; go-ethereum's `BatchRequestLimit`.
 const MAX_BATCH: usize = 1000;
@@ -99,6 +101,9 @@ fn failure(id: Value, fault: &RpcFault) -> Value {
 /// The fault that the real node would answer.
 pub fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: &[Value]) -> Result<Value, RpcFault> {
     let params = Params(params);
+    if !has_method(chain, method) {
+        return Err(unknown_method(method));
+    }
     match method {
         "web3_clientVersion" => Ok(json!(concat!("cityrelay-devnet/v", env!("CARGO_PKG_VERSION"), "/stand-in/rust"))),
         "net_version" => Ok(json!(chain.config().chain_id.to_string())),
@@ -170,13 +175,36 @@ pub fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: &[V
             let hash = chain.submit(&raw).map_err(|error| RpcFault::new(-32000, error.to_string()))?;
             Ok(json!(hash))
         }
+        "ibft_getValidatorsByBlockNumber" => {
+            // Besu answers for the set that seals the block.
+            let block = params.height(0, chain)?.and_then(|height| chain.block(height));
+            Ok(block.map_or(Value::Null, |block| json!(block.sealers)))
+        }
         "qbft_getValidatorsByBlockNumber" | "istanbul_getValidators" => {
             let height = params.height(0, chain)?.ok_or_else(params::unknown_block)?;
             let validators = chain.validators_after(height).ok_or_else(params::unknown_block)?;
             Ok(json!(validators))
         }
-        _ => Err(RpcFault::new(-32601, format!("the method {method} does not exist/is not available"))),
+        _ => Err(unknown_method(method)),
     }
+}
+
+/// Whether the nodes of this chain have a method that others may lack.
+fn has_method(chain: &SealedEvmChain, method: &str) -> bool {
+    let config = chain.config();
+    match method {
+        "eth_getProof" => config.has_storage_proofs,
+        "eth_getBlockReceipts" => config.has_block_receipts,
+        "istanbul_getValidators" | "qbft_getValidatorsByBlockNumber" => {
+            !config.mode.is_edge() && config.mode != SealMode::Ibft2
+        }
+        "ibft_getValidatorsByBlockNumber" => config.mode == SealMode::Ibft2,
+        _ => true,
+    }
+}
+
+fn unknown_method(method: &str) -> RpcFault {
+    RpcFault::new(-32601, format!("the method {method} does not exist/is not available"))
 }
 
 fn transaction_count(chain: &SealedEvmChain, params: Params<'_>) -> Result<Value, RpcFault> {

@@ -6,6 +6,7 @@ pub mod city;
 mod devnet;
 pub mod eth_rpc;
 pub mod execution;
+mod head_server;
 pub mod keys;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
@@ -18,5 +19,5 @@ pub mod weighted_bcos;
 pub mod world;
 
 pub use devnet::{CityConfig, Devnet, DevnetConfig, DevnetError, Running};
-pub use pair::{Pair, PairError, Pairing};
+pub use pair::{CityPlan, Pair, PairError, Pairing};
 pub use section::Section;

@@ -25,6 +25,17 @@ pub enum Fault {
         /// What stands there instead.
         value: Value,
     },
+    /// As `lie`, in the answers about one height.
+    LieAt {
+        /// A method that is asked by height, such as `eth_getBlockByNumber`.
+        method: String,
+        /// RFC 6901, from the `result` down.
+        pointer: String,
+        /// What stands there instead.
+        value: Value,
+        /// The height.
+        height: u64,
+    },
     /// Answers a method with an error.
     Fail {
         /// Such as `eth_getProof`.
@@ -108,9 +119,14 @@ impl FaultBook {
         })
     }
 
-    fn lie(&self, node: usize, method: &str, result: &mut Value) {
+    /// `height` is the one that was asked for, where the method asks for one.
+    fn lie(&self, node: usize, method: &str, height: Option<u64>, result: &mut Value) {
         for fault in self.of(node) {
-            let Fault::Lie { method: other, pointer, value } = fault else { continue };
+            let (other, pointer, value) = match fault {
+                Fault::Lie { method, pointer, value } => (method, pointer, value),
+                Fault::LieAt { method, pointer, value, height: at } if Some(*at) == height => (method, pointer, value),
+                _ => continue,
+            };
             if other == method
                 && let Some(place) = result.pointer_mut(pointer)
             {

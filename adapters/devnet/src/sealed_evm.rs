@@ -1,12 +1,15 @@
-//! The QBFT chain: blocks, seals, votes and rounds, without sockets and without a clock.
+//! The sealed EVM chain in any of its modes: blocks, seals, validators and rounds, without sockets and without a clock.
 //!
 //! A stand-in: all validators are keys in one process, and there is no gossip. What comes out, headers, seals, roots,
 //! receipts and proofs, is what a network of real clients would show.
 
 pub mod block;
 pub mod extra_data;
+pub mod mode;
 pub mod pool;
 pub mod tally;
+pub mod unsealed;
+pub mod validator_contract;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use alloy_consensus::Transaction;
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B64, B256, U256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use revm::context::TxEnv;
@@ -22,21 +25,29 @@ use revm::primitives::hardfork::SpecId;
 use serde_json::Value;
 
 use self::block::{Block, Included};
-use self::extra_data::{Unsealed, Vote, blank_header, block_hash, commit_digest};
+use self::extra_data::{Vote, blank_header};
+use self::mode::SealMode;
 use self::pool::{Pool, SubmitError, machine_input};
 use self::tally::Tally;
+use self::unsealed::{Unsealed, bls_public_key};
 use crate::city::{City, Reply, Waiting};
 use crate::eth_rpc;
 use crate::execution::{self, Environment, Execution, ExecutionError, Rules};
 use crate::keys::DevKey;
 use crate::world::World;
 
-/// First 32 bytes of every `extraData`: says what this is.
+/// The vanity of every header: says what this is.
 const VANITY: &[u8; 32] = b"cityrelay-devnet, a stand-in\0\0\0\0";
 
 /// How a chain begins.
 #[derive(Clone, Debug)]
 pub struct SealedEvmConfig {
+    /// How blocks are sealed; default QBFT.
+    pub mode: SealMode,
+    /// Whether nodes answer `eth_getProof`; default yes. Polygon Edge's do not.
+    pub has_storage_proofs: bool,
+    /// Whether nodes answer `eth_getBlockReceipts`; default yes. GoQuorum's and Polygon Edge's do not.
+    pub has_block_receipts: bool,
     /// EIP-155 chain id; default 571.
     pub chain_id: u64,
     /// Blocks after which pending votes are forgotten; at least 1, default 30.
@@ -60,6 +71,9 @@ pub struct SealedEvmConfig {
 impl Default for SealedEvmConfig {
     fn default() -> Self {
         Self {
+            mode: SealMode::Qbft,
+            has_storage_proofs: true,
+            has_block_receipts: true,
             chain_id: 571,
             epoch_length: 30,
             validators: 4,
@@ -73,6 +87,13 @@ impl Default for SealedEvmConfig {
     }
 }
 
+impl SealedEvmConfig {
+    /// The defaults of a mode: Polygon Edge's nodes prove nothing but receipts, one by one.
+    pub fn of_mode(mode: SealMode) -> Self {
+        Self { mode, has_storage_proofs: !mode.is_edge(), has_block_receipts: !mode.is_edge(), ..Self::default() }
+    }
+}
+
 /// The chain and everything that its validators know.
 #[derive(Debug)]
 pub struct SealedEvmChain {
@@ -81,12 +102,16 @@ pub struct SealedEvmChain {
     accounts: Vec<DevKey>,
     validator_keys: Vec<DevKey>,
     blocks: Vec<Arc<Block>>,
+    /// The set after each block.
+    sets: Vec<Vec<Address>>,
     by_hash: HashMap<B256, u64>,
     by_transaction: HashMap<B256, (u64, usize)>,
     states: BTreeMap<u64, World>,
     world: World,
     pool: Pool,
     tally: Tally,
+    /// Under a validator contract the set before, when the newest block changed it: it seals the next block.
+    late_sealers: Option<Vec<Address>>,
     campaigns: Vec<Campaign>,
     stopped: BTreeSet<Address>,
     least_round: u32,
@@ -114,19 +139,43 @@ impl SealedEvmChain {
         for account in &accounts {
             world.fund(account.address(), coins);
         }
-        let tally = Tally::new(validator_keys.iter().take(config.validators.max(1)).map(DevKey::address).collect());
-        let unsealed = Unsealed { vanity: B256::ZERO, validators: tally.validators().to_vec(), vote: None };
+        let mode = config.mode;
+        let validators: Vec<Address> =
+            validator_keys.iter().take(config.validators.max(1)).map(DevKey::address).collect();
+        if mode == SealMode::QbftContract {
+            validator_contract::place(&mut world, &validators);
+        }
+        let tally = Tally::new(validators, mode.is_edge());
+        let sealers = tally.validators().to_vec();
+        let unsealed = Unsealed {
+            // As on the recorded chain, block 0 lists the set under a contract, too.
+            validators: sealers.clone(),
+            bls_keys: bls_keys(mode, &validator_keys, &sealers),
+            ..Unsealed::new(mode, B256::ZERO)
+        };
         let mut header = blank_header();
+        if mode.is_edge() {
+            header.mix_hash = B256::ZERO;
+        }
         header.state_root = world.state_root();
         header.ommers_hash = EMPTY_OMMER_ROOT_HASH;
         header.transactions_root = EMPTY_ROOT_HASH;
         header.receipts_root = EMPTY_ROOT_HASH;
         header.gas_limit = config.gas_limit;
         header.timestamp = config.genesis_seconds;
-        header.base_fee_per_gas = Some(0);
-        let hash = block_hash(&header, &unsealed);
+        header.base_fee_per_gas = mode.has_base_fee().then_some(0);
+        let hash = unsealed.genesis_hash(&header);
         world.note_block_hash(0, hash);
-        let genesis = Block { header, hash, unsealed, round: 0, seals: Vec::new(), transactions: Vec::new() };
+        let genesis = Block {
+            header,
+            hash,
+            unsealed,
+            proposer: Address::ZERO,
+            sealers,
+            round: 0,
+            seals: Vec::new(),
+            transactions: Vec::new(),
+        };
         let rules = Rules {
             spec: SpecId::LONDON,
             chain_id: config.chain_id,
@@ -140,6 +189,7 @@ impl SealedEvmChain {
             rules,
             accounts,
             validator_keys,
+            sets: vec![genesis.sealers.clone()],
             blocks: vec![Arc::new(genesis)],
             by_hash: HashMap::from([(hash, 0)]),
             by_transaction: HashMap::new(),
@@ -147,6 +197,7 @@ impl SealedEvmChain {
             world,
             pool: Pool::default(),
             tally,
+            late_sealers: None,
             campaigns: Vec::new(),
             stopped: BTreeSet::new(),
             least_round: 0,
@@ -192,7 +243,23 @@ impl SealedEvmChain {
         self.pool.clear();
     }
 
-    /// Casts a vote through the next `voters` proposers that have not cast it; all of them when `None`.
+    /// Sends the transaction that puts this set into the validator contract. It is the last of the accounts that pays, so
+    /// that nobody else's nonces move.
+    ///
+    /// # Errors
+    /// Any [`SubmitError`]; `InvalidSender` when the chain has no account or no validator contract.
+    pub fn replace_validators(&mut self, validators: &[Address]) -> Result<B256, SubmitError> {
+        if self.config.mode != SealMode::QbftContract {
+            return Err(SubmitError::InvalidSender);
+        }
+        let key = self.accounts.last().ok_or(SubmitError::InvalidSender)?;
+        let nonce = self.pool.next_nonce(key.address(), &self.world);
+        let raw = validator_contract::replacement(key, self.config.chain_id, nonce, validators);
+        self.submit(&raw)
+    }
+
+    /// Casts a vote through the next `voters` proposers that have not cast it; all of them when `None`. Without effect
+    /// under a validator contract.
     pub fn vote(&mut self, candidate: Address, add: bool, voters: Option<usize>) {
         let vote = Vote { candidate, add };
         self.campaigns.retain(|campaign| campaign.vote.candidate != candidate);
@@ -214,17 +281,24 @@ impl SealedEvmChain {
         self.least_round = round;
     }
 
-    /// The validators of the next block, ascending.
+    /// The validators of the next block: ascending, on Edge in the order in which they joined.
     pub fn validators(&self) -> &[Address] {
         self.tally.validators()
     }
 
-    /// The set after the block at a height: what `qbft_getValidatorsByBlockNumber` answers.
+    /// The set after the block at a height: what `qbft_getValidatorsByBlockNumber` answers. Under a validator contract it
+    /// is what the contract says there, not who sealed.
     pub fn validators_after(&self, height: u64) -> Option<&[Address]> {
         if height == self.height() {
             return Some(self.validators());
         }
-        self.block(height + 1).map(|next| next.unsealed.validators.as_slice())
+        self.sets.get(usize::try_from(height).ok()?).map(Vec::as_slice)
+    }
+
+    /// The BLS key of a validator; `None` unless the mode is `edge-bls` and its key is known.
+    pub fn bls_key(&self, validator: Address) -> Option<[u8; 48]> {
+        let key = self.validator_keys.iter().find(|key| key.address() == validator)?;
+        (self.config.mode == SealMode::EdgeBls).then(|| bls_public_key(key))
     }
 
     /// Height of the newest block.
@@ -284,67 +358,107 @@ impl SealedEvmChain {
     /// Returns `None` when too few validators run.
     pub fn produce_block(&mut self, now_seconds: u64) -> Option<Arc<Block>> {
         let parent = Arc::clone(self.newest());
+        let mode = self.config.mode;
         let validators = self.tally.validators().to_vec();
-        let running = validators.iter().filter(|validator| !self.stopped.contains(*validator)).count();
-        if running < quorum(validators.len()) {
+        let sealers = self.late_sealers.clone().unwrap_or_else(|| validators.clone());
+        let running = sealers.iter().filter(|validator| !self.stopped.contains(*validator)).count();
+        if running < mode.quorum(sealers.len()) {
             return None;
         }
-        let (proposer, round) = self.proposer(&validators, parent.header.beneficiary)?;
+        let (proposer, round) = self.proposer(&sealers, parent.proposer)?;
         let number = parent.header.number + 1;
         let is_epoch_block = number.is_multiple_of(self.config.epoch_length.max(1));
-        let vote = if is_epoch_block { None } else { self.vote_of(proposer) };
+        let may_vote = !is_epoch_block && mode != SealMode::QbftContract;
+        let vote = if may_vote { self.vote_of(proposer) } else { None };
 
         let mut header = blank_header();
         header.parent_hash = parent.hash;
         header.ommers_hash = EMPTY_OMMER_ROOT_HASH;
         header.beneficiary = proposer;
+        if mode.votes_in_miner() {
+            header.beneficiary = vote.map(|vote| vote.candidate).unwrap_or_default();
+            header.nonce = if vote.is_some_and(|vote| vote.add) { B64::repeat_byte(0xff) } else { B64::ZERO };
+        }
+        if mode.is_edge() {
+            header.difficulty = U256::from(number);
+        }
         header.number = number;
         header.gas_limit = self.config.gas_limit;
         header.timestamp = now_seconds.max(parent.header.timestamp + 1);
-        header.base_fee_per_gas = Some(0);
+        header.base_fee_per_gas = mode.has_base_fee().then_some(0);
         let transactions = self.execute_waiting(&Environment {
             number,
             timestamp: header.timestamp,
             gas_limit: header.gas_limit,
-            beneficiary: proposer,
+            beneficiary: header.beneficiary,
             base_fee: 0,
             difficulty: header.difficulty,
         });
         block::fill_roots(&mut header, &transactions);
         header.state_root = self.world.state_root();
 
-        let unsealed = Unsealed { vanity: B256::from(*VANITY), validators, vote };
-        let block = self.seal(header, unsealed, round, transactions);
-        self.tally.apply(is_epoch_block, proposer, vote);
+        let listed = if mode == SealMode::QbftContract { Vec::new() } else { sealers.clone() };
+        let mut unsealed = Unsealed {
+            bls_keys: bls_keys(mode, &self.validator_keys, &listed),
+            validators: listed,
+            vote,
+            candidate_key: vote.and_then(|vote| self.bls_key(vote.candidate)),
+            ..Unsealed::new(mode, B256::from(*VANITY))
+        };
+        if mode.is_edge() && number > 1 {
+            unsealed.parent_seals = Unsealed::as_parent_seals(&parent.seals, mode);
+        }
+        let draft = Draft { header, unsealed, proposer, sealers, round };
+        let most = if self.late_sealers.is_some() { mode.quorum(draft.sealers.len()) } else { usize::MAX };
+        let block = self.seal(draft, transactions, most);
+        self.elect(is_epoch_block, proposer, vote);
         self.campaigns.retain(|campaign| campaign.voters_left > 0 && self.tally.is_open(campaign.vote));
         self.least_round = 0;
         Some(self.append(block))
     }
 
-    /// Seals a header with every running validator's key.
-    pub(crate) fn seal(
-        &self,
-        header: alloy_consensus::Header,
-        unsealed: Unsealed,
-        round: u32,
-        transactions: Vec<Included>,
-    ) -> Block {
-        let digest = commit_digest(&header, &unsealed, round);
-        let seals = unsealed
-            .validators
-            .iter()
-            .filter(|validator| !self.stopped.contains(*validator))
-            .filter_map(|validator| self.validator_keys.iter().find(|key| key.address() == *validator))
-            .map(|key| key.sign(digest))
+    /// The set that follows from the newest block.
+    fn elect(&mut self, is_epoch_block: bool, proposer: Address, vote: Option<Vote>) {
+        if self.config.mode != SealMode::QbftContract {
+            self.tally.apply(is_epoch_block, proposer, vote);
+            return;
+        }
+        let before = self.tally.validators().to_vec();
+        self.tally.replace(validator_contract::read(&self.world));
+        let has_changed = self.tally.validators() != before;
+        self.late_sealers = has_changed.then_some(before);
+    }
+
+    /// The same block with other unsealed parts, sealed by the same validators.
+    #[cfg(feature = "misbehave")]
+    pub(crate) fn seal_again(&self, block: &Block, unsealed: Unsealed) -> Block {
+        let Block { header, proposer, sealers, round, transactions, .. } = block.clone();
+        self.seal(Draft { header, unsealed, proposer, sealers, round }, transactions, usize::MAX)
+    }
+
+    /// Seals a header with the keys of the sealers that run, `most` of them.
+    fn seal(&self, draft: Draft, transactions: Vec<Included>, most: usize) -> Block {
+        let Draft { header, mut unsealed, proposer, sealers, round } = draft;
+        let key_of = |validator: Address| self.validator_keys.iter().find(|key| key.address() == validator);
+        if let (Some(digest), Some(key)) = (unsealed.proposal_digest(&header), key_of(proposer)) {
+            unsealed.proposer_seal = key.sign(digest).to_vec();
+        }
+        let digest = unsealed.commit_digest(&header, round);
+        let running = sealers.iter().enumerate().filter(|(_, validator)| !self.stopped.contains(*validator));
+        let seals = running
+            .filter_map(|(position, validator)| Some(unsealed.seal(position, key_of(*validator)?, digest)))
+            .take(most)
             .collect();
-        Block { hash: block_hash(&header, &unsealed), header, unsealed, round, seals, transactions }
+        Block { hash: unsealed.block_hash(&header), header, unsealed, proposer, sealers, round, seals, transactions }
     }
 
     /// The next running validator in turn, and the round at which its turn comes.
     fn proposer(&self, validators: &[Address], last: Address) -> Option<(Address, u32)> {
-        let first = match validators.binary_search(&last) {
-            Ok(at) => at + 1,
-            Err(at) => at,
+        let first = match validators.iter().position(|validator| *validator == last) {
+            Some(at) => at + 1,
+            // Who left is followed by the next address; where the joining order counts, by the first.
+            None if self.config.mode.is_edge() => 0,
+            None => validators.partition_point(|validator| *validator < last),
         };
         (self.least_round..).take(validators.len()).find_map(|round| {
             let at = (first + round as usize) % validators.len();
@@ -403,6 +517,7 @@ impl SealedEvmChain {
         while self.states.len() > self.config.kept_states.max(1) {
             self.states.pop_first();
         }
+        self.sets.push(self.tally.validators().to_vec());
         self.blocks.push(Arc::clone(&block));
         block
     }
@@ -414,19 +529,22 @@ impl SealedEvmChain {
     }
 }
 
-/// Seals that make a block final: ceil(2n/3) (besu `BftHelpers.calculateRequiredValidatorQuorum`).
-pub(crate) fn quorum(validators: usize) -> usize {
-    (2 * validators).div_ceil(3)
+/// A block that is not sealed yet.
+struct Draft {
+    header: alloy_consensus::Header,
+    unsealed: Unsealed,
+    proposer: Address,
+    sealers: Vec<Address>,
+    round: u32,
 }
 
-/// The bytes of `extraData` as one node holds them: it may have collected other seals than its neighbours.
-pub fn extra_data_at_node(block: &Block, node: usize) -> Bytes {
-    let mut seals = block.seals.clone();
-    if seals.len() > quorum(block.unsealed.validators.len()) {
-        let missed = (block.header.number as usize).wrapping_add(node) % seals.len();
-        seals.remove(missed);
+/// The BLS keys of these validators, where the mode has any.
+fn bls_keys(mode: SealMode, keys: &[DevKey], validators: &[Address]) -> Vec<[u8; 48]> {
+    if mode != SealMode::EdgeBls {
+        return Vec::new();
     }
-    block.unsealed.encode(block.round, &seals)
+    let key_of = |validator: &Address| keys.iter().find(|key| key.address() == *validator);
+    validators.iter().filter_map(key_of).map(bls_public_key).collect()
 }
 
 /// How far block times may run ahead of the clock when transactions wait and blocks come faster than one a second.
@@ -446,6 +564,14 @@ impl City for SealedEvmChain {
 
     fn respond(&mut self, node: usize, body: &[u8]) -> Reply {
         eth_rpc::respond(self, node, body)
+    }
+
+    fn told_head(&mut self, node: usize) -> Option<Value> {
+        Some(eth_rpc::render_head(self.newest(), node))
+    }
+
+    fn tells_heads(&self) -> bool {
+        true
     }
 
     fn resume(&mut self, _node: usize, _waiting: &Waiting, _is_late: bool) -> Option<Value> {

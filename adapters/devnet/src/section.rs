@@ -6,7 +6,8 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 
 use crate::devnet::Running;
-use crate::sealed_evm::SealedEvmChain;
+use crate::sealed_evm::mode::SealMode;
+use crate::sealed_evm::{SealedEvmChain, validator_contract};
 use crate::weighted_bcos::WeightedBcosChain;
 
 /// What a relay, an attester or an owner must know of a running chain.
@@ -27,20 +28,25 @@ pub struct Section {
 impl Running<SealedEvmChain> {
     /// The section of this chain, anchored at its first block.
     pub fn section(&self) -> Section {
-        let urls = self.urls();
+        let (urls, head_urls) = (self.urls(), self.head_urls());
         self.with(|chain| {
             let config = chain.config();
             let anchor = chain.block(0).map(|block| Hash32(block.hash.0)).unwrap_or_default();
-            let validators: Vec<String> = chain
-                .validators_after(0)
-                .unwrap_or_default()
-                .iter()
-                .map(|address| format!("\"{address:#x}\""))
-                .collect();
+            let member = |address: &alloy_primitives::Address| match chain.bls_key(*address) {
+                None => format!("\"{address:#x}\""),
+                Some(key) => {
+                    format!("{{ address = \"{address:#x}\", bls_key = \"0x{}\" }}", hex::encode(key))
+                }
+            };
+            let validators: Vec<String> = chain.validators_after(0).unwrap_or_default().iter().map(member).collect();
             let mut toml = String::from("adapter = \"evm-bft\"\n");
             write_line(&mut toml, format_args!("chain_id = {}", config.chain_id));
-            write_line(&mut toml, format_args!("mode = \"qbft\""));
+            write_line(&mut toml, format_args!("mode = \"{}\"", config.mode.name()));
             write_line(&mut toml, format_args!("epoch_length = {}", config.epoch_length));
+            if config.mode == SealMode::QbftContract {
+                let address = validator_contract::ADDRESS;
+                write_line(&mut toml, format_args!("validator_contract = {{ address = \"{address:#x}\" }}"));
+            }
             write_line(
                 &mut toml,
                 format_args!(
@@ -48,7 +54,7 @@ impl Running<SealedEvmChain> {
                     validators.join(", ")
                 ),
             );
-            write_line(&mut toml, format_args!("nodes = [{}]", nodes(&urls)));
+            write_line(&mut toml, format_args!("nodes = [{}]", nodes(&urls, &head_urls)));
             let accounts = chain.accounts().iter().map(|key| key.secret().0).collect();
             Section { toml, urls, anchor, clock_is_millis: false, accounts }
         })
@@ -82,7 +88,7 @@ impl Running<WeightedBcosChain> {
                 &mut toml,
                 format_args!("anchor = {{ height = 1, hash = \"{anchor}\", sealers = [{}] }}", sealers.join(", ")),
             );
-            write_line(&mut toml, format_args!("nodes = [{}]", nodes(&urls)));
+            write_line(&mut toml, format_args!("nodes = [{}]", nodes(&urls, &[])));
             let accounts = chain.account_secrets().to_vec();
             Some(Section { toml, urls, anchor, clock_is_millis: true, accounts })
         })
@@ -90,11 +96,14 @@ impl Running<WeightedBcosChain> {
 }
 
 /// All nodes, as own ones: the devnet's nodes belong to whoever started it.
-fn nodes(urls: &[String]) -> String {
+fn nodes(urls: &[String], head_urls: &[String]) -> String {
     let nodes: Vec<String> = urls
         .iter()
         .enumerate()
-        .map(|(index, url)| format!("{{ name = \"node{index}\", url = \"{url}\", own = true }}"))
+        .map(|(index, url)| {
+            let ws = head_urls.get(index).map(|url| format!(", ws = \"{url}\"")).unwrap_or_default();
+            format!("{{ name = \"node{index}\", url = \"{url}\"{ws}, own = true }}")
+        })
         .collect();
     nodes.join(", ")
 }

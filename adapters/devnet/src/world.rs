@@ -91,6 +91,15 @@ impl World {
         self.accounts.insert(key, record);
     }
 
+    /// Writes one slot of an account. Meant for genesis.
+    pub fn set_storage(&mut self, address: Address, slot: B256, value: U256) {
+        let key = keccak256(address);
+        let mut record = self.accounts.get(&key).cloned().unwrap_or_else(Record::empty);
+        record.storage.insert(keccak256(slot), value);
+        self.accounts.insert(key, record);
+        self.stale.insert(key);
+    }
+
     /// Remembers the hash of a block for the BLOCKHASH instruction.
     pub fn note_block_hash(&mut self, number: u64, hash: B256) {
         self.block_hashes.insert(number, hash);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use cityrelay::demo::configs::{self, Party, THRESHOLD};
+use cityrelay::demo::configs::{self, ATTESTERS, Party, THRESHOLD};
 use cityrelay::demo::setup::{self, Access, Account, Lane, Town};
 use cityrelay::demo::world::World;
 use cityrelay::demo::{ledger, traffic};
@@ -61,8 +61,17 @@ impl Trial {
     /// # Errors
     /// When something does not start, or a transaction fails.
     pub async fn begin(dir: &Path, world: World) -> anyhow::Result<Self> {
-        let parties = configs::parties(&world)?;
-        let attesters: Vec<_> = parties.iter().filter(|party| party.is_attester).map(|party| party.attester).collect();
+        Self::begin_with(dir, world, 0).await
+    }
+
+    /// As [`Trial::begin`], with so many more attesters configured and running that are in no committee yet.
+    ///
+    /// # Errors
+    /// When something does not start, or a transaction fails.
+    pub async fn begin_with(dir: &Path, world: World, newcomers: usize) -> anyhow::Result<Self> {
+        let parties = configs::parties(&world, ATTESTERS + newcomers)?;
+        let attesters = parties.iter().filter(|party| party.is_attester).take(ATTESTERS);
+        let attesters: Vec<_> = attesters.map(|party| party.attester).collect();
         let towns = setup::deploy(dir, world.cities(), &attesters, THRESHOLD).await.context("deploy")?;
         let lanes = setup::open_lanes(&towns).await.context("open the lanes")?;
         configs::write(&world, &parties, &towns, &lanes)?;
@@ -111,7 +120,9 @@ impl Trial {
         let heads = ledgers::heads_on_chains(&self.scene).await?;
         self.wait_until_relays_know(&heads).await?;
         for party in &self.parties {
-            self.world.kill(&party.name).await?;
+            if self.world.pid(&party.name).is_some() {
+                self.world.kill(&party.name).await?;
+            }
         }
         Ok((sent, heads))
     }

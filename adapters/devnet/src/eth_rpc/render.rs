@@ -6,14 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::params::{bytes, quantity, quantity_u256};
 use crate::sealed_evm::block::Block;
-use crate::sealed_evm::extra_data_at_node;
 use crate::sealed_evm::pool::Signed;
 use crate::world::AccountProof;
 
 /// A block as one node shows it: with full transactions, or with their hashes.
 pub(crate) fn block(block: &Block, node: usize, full: bool) -> Value {
     let header = &block.header;
-    let extra_data = extra_data_at_node(block, node);
+    let extra_data = block.extra_data_at_node(node);
     let transactions: Vec<Value> = (0..block.transactions.len())
         .filter_map(|index| {
             if full {
@@ -25,15 +24,14 @@ pub(crate) fn block(block: &Block, node: usize, full: bool) -> Value {
     let with_extra = Header { extra_data: extra_data.clone(), ..header.clone() };
     let bodies: usize =
         block.transactions.iter().map(|included| alloy_rlp::encode(included.transaction.inner()).len()).sum();
-    json!({
-        "baseFeePerGas": header.base_fee_per_gas().map(quantity),
+    let mut shown = json!({
         "difficulty": quantity_u256(header.difficulty),
         "extraData": bytes(&extra_data),
         "gasLimit": quantity(header.gas_limit),
         "gasUsed": quantity(header.gas_used),
         "hash": block.hash,
         "logsBloom": bytes(header.logs_bloom.as_slice()),
-        "miner": bytes(header.beneficiary.as_slice()),
+        "miner": bytes(&block.unsealed.miner(header)),
         "mixHash": header.mix_hash,
         "nonce": bytes(header.nonce.as_slice()),
         "number": quantity(header.number),
@@ -43,12 +41,29 @@ pub(crate) fn block(block: &Block, node: usize, full: bool) -> Value {
         "size": quantity((alloy_rlp::encode(&with_extra).len() + bodies) as u64),
         "stateRoot": header.state_root,
         "timestamp": quantity(header.timestamp),
-        // Each block has difficulty 1, block 0 included.
-        "totalDifficulty": quantity(header.number + 1),
+        "totalDifficulty": quantity(total_difficulty(block)),
         "transactions": transactions,
         "transactionsRoot": header.transactions_root,
         "uncles": [],
-    })
+    });
+    if let (Some(base_fee), Some(fields)) = (header.base_fee_per_gas(), shown.as_object_mut()) {
+        fields.insert("baseFeePerGas".to_owned(), quantity(base_fee));
+    }
+    shown
+}
+
+/// A block as `eth_subscribe` tells it: its header alone.
+pub(crate) fn head(shown: &Block, node: usize) -> Value {
+    let mut head = block(shown, node, false);
+    if let Some(fields) = head.as_object_mut() {
+        fields.retain(|name, _| !["transactions", "uncles", "size", "totalDifficulty"].contains(&name.as_str()));
+    }
+    head
+}
+
+/// Each block has difficulty 1, block 0 included; Edge shows each block's own, which is its height.
+fn total_difficulty(block: &Block) -> u64 {
+    if block.unsealed.mode.is_edge() { block.header.number.max(1) } else { block.header.number + 1 }
 }
 
 /// A transaction in a block.

@@ -64,7 +64,7 @@ pub(crate) fn after(chain: &WeightedBcosChain, node: usize, method: &str, params
             _ => {}
         }
     }
-    chain.faults.lie(node, method, result);
+    chain.faults.lie(node, method, asked, result);
 }
 
 /// The block at a height once more, a millisecond later: another hash, signed by the same sealers.

@@ -7,7 +7,7 @@ use super::Course;
 use crate::eth_rpc;
 use crate::rpc_fault::RpcFault;
 use crate::sealed_evm::SealedEvmChain;
-use crate::sealed_evm::extra_data::Unsealed;
+use crate::sealed_evm::unsealed::Unsealed;
 
 type Outcome = Result<Value, RpcFault>;
 
@@ -63,14 +63,14 @@ pub(crate) fn after(chain: &SealedEvmChain, node: usize, method: &str, params: &
         let full = params.get(1).and_then(Value::as_bool).unwrap_or_default();
         *result = eth_rpc::render_block(&sibling, node, full);
     }
-    chain.faults.lie(node, method, result);
+    chain.faults.lie(node, method, asked_height(params, 0), result);
 }
 
 /// The block at a height once more with another vanity: another hash, sealed by the same validators.
 fn sibling(chain: &SealedEvmChain, height: u64) -> Option<crate::sealed_evm::block::Block> {
     let block = chain.block(height)?;
-    let unsealed = Unsealed { vanity: B256::repeat_byte(0xee), ..block.unsealed.clone() };
-    Some(chain.seal(block.header.clone(), unsealed, block.round, block.transactions.clone()))
+    let unsealed = Unsealed { vanity: B256::repeat_byte(0xee), proposer_seal: Vec::new(), ..block.unsealed.clone() };
+    Some(chain.seal_again(block, unsealed))
 }
 
 fn asked_height(params: &[Value], at: usize) -> Option<u64> {

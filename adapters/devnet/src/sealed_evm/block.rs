@@ -3,8 +3,8 @@
 use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction, TxType, Typed2718, proofs};
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 
-use super::extra_data::Unsealed;
 use super::pool::Signed;
+use super::unsealed::{Seal, Unsealed};
 use crate::execution::{Ended, Execution};
 
 /// One block.
@@ -16,12 +16,31 @@ pub struct Block {
     pub hash: B256,
     /// The hashed part of `extraData`.
     pub unsealed: Unsealed,
+    /// Who proposed it; zero for block 0.
+    pub proposer: Address,
+    /// The set that was to seal it.
+    pub sealers: Vec<Address>,
     /// The round at which it was agreed.
     pub round: u32,
-    /// All commit seals that were made, in the order of the validators.
-    pub seals: Vec<[u8; 65]>,
+    /// All commit seals that were made, in the order of the sealers.
+    pub seals: Vec<Seal>,
     /// What it contains.
     pub transactions: Vec<Included>,
+}
+
+impl Block {
+    /// The bytes of `extraData` as one node holds them: it may have collected other seals than its neighbours.
+    pub fn extra_data_at_node(&self, node: usize) -> Bytes {
+        if self.header.number == 0 {
+            return self.unsealed.genesis_extra_data();
+        }
+        let mut seals = self.seals.clone();
+        if seals.len() > self.unsealed.mode.quorum(self.sealers.len()) {
+            let missed = (self.header.number as usize).wrapping_add(node) % seals.len();
+            seals.remove(missed);
+        }
+        self.unsealed.extra_data(self.round, &seals)
+    }
 }
 
 /// A transaction in a block, with its receipt.

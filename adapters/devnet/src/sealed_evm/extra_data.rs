@@ -5,6 +5,8 @@
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256, b256, keccak256};
 
+use super::unsealed::Unsealed;
+
 /// What every BFT header carries as `mixHash` (besu `BftHelpers.EXPECTED_MIX_HASH`).
 pub const MIX_HASH: B256 = b256!("63746963616c2062797a616e74696e65206661756c7420746f6c6572616e6365");
 
@@ -17,48 +19,35 @@ pub struct Vote {
     pub add: bool,
 }
 
-/// The parts of `extraData` that the block hash covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsealed {
-    /// Free text.
-    pub vanity: B256,
-    /// The set that seals this block, ascending.
-    pub validators: Vec<Address>,
-    /// At most one.
-    pub vote: Option<Vote>,
-}
-
-impl Unsealed {
-    /// RLP `[vanity, [address…], vote, round, [seal…]]` (besu `QbftExtraDataCodec`).
-    pub fn encode(&self, round: u32, seals: &[[u8; 65]]) -> Bytes {
-        let vote = match &self.vote {
-            None => list(&[]),
-            Some(vote) => {
-                let value: &[u8] = if vote.add { &[0xff] } else { &[] };
-                list(&[alloy_rlp::encode(vote.candidate), alloy_rlp::encode(value)])
-            }
-        };
-        let validators: Vec<Vec<u8>> = self.validators.iter().map(alloy_rlp::encode).collect();
-        let seals: Vec<Vec<u8>> = seals.iter().map(|seal| alloy_rlp::encode(seal.as_slice())).collect();
-        let items = [alloy_rlp::encode(self.vanity), list(&validators), vote, alloy_rlp::encode(round), list(&seals)];
-        Bytes::from(list(&items))
-    }
+/// RLP `[vanity, [address…], vote, round, [seal…]]` (besu `QbftExtraDataCodec`).
+pub(super) fn encode(unsealed: &Unsealed, round: u32, seals: &[[u8; 65]]) -> Bytes {
+    let vote = match &unsealed.vote {
+        None => list(&[]),
+        Some(vote) => {
+            let value: &[u8] = if vote.add { &[0xff] } else { &[] };
+            list(&[alloy_rlp::encode(vote.candidate), alloy_rlp::encode(value)])
+        }
+    };
+    let validators: Vec<Vec<u8>> = unsealed.validators.iter().map(alloy_rlp::encode).collect();
+    let seals: Vec<Vec<u8>> = seals.iter().map(|seal| alloy_rlp::encode(seal.as_slice())).collect();
+    let items = [alloy_rlp::encode(unsealed.vanity), list(&validators), vote, alloy_rlp::encode(round), list(&seals)];
+    Bytes::from(list(&items))
 }
 
 /// Keccak256 of the header with these bytes as `extraData`.
-pub fn header_hash_with(header: &Header, extra_data: Bytes) -> B256 {
+pub(super) fn header_hash_with(header: &Header, extra_data: Bytes) -> B256 {
     let header = Header { extra_data, ..header.clone() };
     keccak256(alloy_rlp::encode(&header))
 }
 
 /// The block hash: round 0 and no seals, whatever the real round.
-pub fn block_hash(header: &Header, unsealed: &Unsealed) -> B256 {
-    header_hash_with(header, unsealed.encode(0, &[]))
+pub(super) fn block_hash(header: &Header, unsealed: &Unsealed) -> B256 {
+    header_hash_with(header, encode(unsealed, 0, &[]))
 }
 
 /// What a validator signs: the real round and no seals.
-pub fn commit_digest(header: &Header, unsealed: &Unsealed, round: u32) -> B256 {
-    header_hash_with(header, unsealed.encode(round, &[]))
+pub(super) fn commit_digest(header: &Header, unsealed: &Unsealed, round: u32) -> B256 {
+    header_hash_with(header, encode(unsealed, round, &[]))
 }
 
 /// A header's fixed fields for a block that carries BFT seals.
@@ -66,7 +55,8 @@ pub fn blank_header() -> Header {
     Header { mix_hash: MIX_HASH, difficulty: U256::from(1), ..Header::default() }
 }
 
-fn list(items: &[Vec<u8>]) -> Vec<u8> {
+/// An RLP list of encoded items.
+pub(super) fn list(items: &[Vec<u8>]) -> Vec<u8> {
     let payload_length = items.iter().map(Vec::len).sum();
     let mut out = Vec::with_capacity(payload_length + 9);
     alloy_rlp::Header { list: true, payload_length }.encode(&mut out);
@@ -81,18 +71,20 @@ mod tests {
     use alloy_primitives::hex;
 
     use super::*;
+    use crate::sealed_evm::mode::SealMode;
 
     fn unsealed(vote: Option<Vote>) -> Unsealed {
-        Unsealed { vanity: B256::ZERO, validators: vec![Address::repeat_byte(1)], vote }
+        let validators = vec![Address::repeat_byte(1)];
+        Unsealed { validators, vote, ..Unsealed::new(SealMode::Qbft, B256::ZERO) }
     }
 
     #[test]
     fn votes_are_encoded_as_the_clients_do() {
-        let none = unsealed(None).encode(0, &[]);
+        let none = encode(&unsealed(None), 0, &[]);
         assert!(none.ends_with(&hex!("c0 80 c0")));
-        let add = unsealed(Some(Vote { candidate: Address::repeat_byte(2), add: true })).encode(1, &[]);
+        let add = encode(&unsealed(Some(Vote { candidate: Address::repeat_byte(2), add: true })), 1, &[]);
         assert!(add.ends_with(&hex!("d7 94 0202020202020202020202020202020202020202 81ff 01 c0")));
-        let drop = unsealed(Some(Vote { candidate: Address::repeat_byte(2), add: false })).encode(0, &[]);
+        let drop = encode(&unsealed(Some(Vote { candidate: Address::repeat_byte(2), add: false })), 0, &[]);
         assert!(drop.ends_with(&hex!("d6 94 0202020202020202020202020202020202020202 80 80 c0")));
     }
 

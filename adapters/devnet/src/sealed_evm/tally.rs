@@ -9,16 +9,32 @@ use super::extra_data::Vote;
 pub struct Tally {
     validators: Vec<Address>,
     votes: Vec<(Address, Vote)>,
+    keeps_order: bool,
 }
 
 impl Tally {
-    /// Begins with a set and no votes.
-    pub fn new(mut validators: Vec<Address>) -> Self {
-        validators.sort();
-        Self { validators, votes: Vec::new() }
+    /// Begins with a set and no votes. With `keeps_order` members stay in the order in which they joined, as on Edge; else
+    /// they ascend.
+    pub fn new(validators: Vec<Address>, keeps_order: bool) -> Self {
+        let mut tally = Self { validators: Vec::new(), votes: Vec::new(), keeps_order };
+        tally.replace(validators);
+        tally
     }
 
-    /// The current set, ascending.
+    /// Puts another set in force and forgets the votes.
+    pub fn replace(&mut self, validators: Vec<Address>) {
+        self.validators = validators;
+        self.votes.clear();
+        self.order();
+    }
+
+    fn order(&mut self) {
+        if !self.keeps_order {
+            self.validators.sort();
+        }
+    }
+
+    /// The current set in its order.
     pub fn validators(&self) -> &[Address] {
         &self.validators
     }
@@ -47,7 +63,7 @@ impl Tally {
         }
         if vote.add {
             self.validators.push(vote.candidate);
-            self.validators.sort();
+            self.order();
         } else {
             self.validators.retain(|validator| *validator != vote.candidate);
         }
@@ -69,7 +85,7 @@ mod tests {
 
     #[test]
     fn more_than_half_adds() {
-        let mut tally = Tally::new(vec![address(1), address(2), address(3), address(4)]);
+        let mut tally = Tally::new(vec![address(1), address(2), address(3), address(4)], false);
         tally.apply(false, address(1), add(9));
         tally.apply(false, address(2), add(9));
         assert_eq!(tally.validators().len(), 4);
@@ -80,8 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn the_joining_order_is_kept_where_the_chain_keeps_it() {
+        let mut tally = Tally::new(vec![address(9), address(4)], true);
+        tally.apply(false, address(9), add(2));
+        tally.apply(false, address(4), add(2));
+        assert_eq!(tally.validators(), [address(9), address(4), address(2)]);
+        tally.replace(vec![address(3), address(1)]);
+        assert_eq!(tally.validators(), [address(3), address(1)]);
+    }
+
+    #[test]
     fn an_epoch_block_forgets_votes() {
-        let mut tally = Tally::new(vec![address(1), address(2), address(3), address(4)]);
+        let mut tally = Tally::new(vec![address(1), address(2), address(3), address(4)], false);
         tally.apply(false, address(1), add(9));
         tally.apply(false, address(2), add(9));
         tally.apply(true, address(3), None);
@@ -91,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_dropped_validator_loses_its_votes() {
-        let mut tally = Tally::new(vec![address(1), address(2), address(3)]);
+        let mut tally = Tally::new(vec![address(1), address(2), address(3)], false);
         tally.apply(false, address(3), add(9));
         let drop = Some(Vote { candidate: address(3), add: false });
         tally.apply(false, address(1), drop);

@@ -133,7 +133,7 @@ pub(super) struct DemoChainsArguments {
     /// Folder for the file that says where the chains are
     #[arg(long, value_name = "DIR")]
     pub(super) dir: PathBuf,
-    /// Which chains: mixed or alike
+    /// Which chains: mixed, alike, or the names of two with a + between them
     #[arg(long, value_name = "PAIRING", default_value = "mixed")]
     pub(super) pairing: String,
 }

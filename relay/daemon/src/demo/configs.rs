@@ -36,13 +36,23 @@ pub struct Party {
     pub attester: AttesterId,
 }
 
-/// Draws the keys of a relay for each city and of the attesters.
+impl Party {
+    /// The key with which it signs, where it is an attester.
+    ///
+    /// # Errors
+    /// Never for a party that was drawn here.
+    pub fn attester_key(&self) -> anyhow::Result<SigningKey> {
+        SigningKey::from_slice(&self.attester_secret).context("a drawn key")
+    }
+}
+
+/// Draws the keys of a relay for each city and of `attesters` attesters.
 ///
 /// # Errors
 /// When no port is free.
-pub fn parties(world: &World) -> anyhow::Result<Vec<Party>> {
+pub fn parties(world: &World, attesters: usize) -> anyhow::Result<Vec<Party>> {
     let relays = world.cities().iter().map(|city| (format!("relay-{}", city.name), false));
-    let attesters = (1..=ATTESTERS).map(|number| (format!("attester-{number}"), true));
+    let attesters = (1..=attesters).map(|number| (format!("attester-{number}"), true));
     relays.chain(attesters).map(|(name, is_attester)| party(name, is_attester)).collect()
 }
 

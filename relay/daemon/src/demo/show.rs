@@ -8,7 +8,7 @@ use cityrelay_core::outcome::Status;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::configs::{self, Party, THRESHOLD};
+use super::configs::{self, ATTESTERS, Party, THRESHOLD};
 use super::narrator::Narrator;
 use super::setup::{self, Access, Account, Lane, Town};
 use super::table::{self, Row};
@@ -51,7 +51,7 @@ pub async fn show(options: &DemoOptions) -> anyhow::Result<(String, Value)> {
     let names: Vec<&str> = world.cities().iter().map(|city| city.name.as_str()).collect();
     say.say(&format!("two chains run: {} (stand-ins with real seals and a real EVM)", names.join(" and ")));
 
-    let parties = configs::parties(&world)?;
+    let parties = configs::parties(&world, ATTESTERS)?;
     let attesters: Vec<_> = parties.iter().filter(|party| party.is_attester).map(|party| party.attester).collect();
     let towns = setup::deploy(&options.dir, world.cities(), &attesters, THRESHOLD).await.context("deploy")?;
     let lanes = setup::open_lanes(&towns).await.context("open the lanes")?;
