@@ -10,6 +10,7 @@ pub mod browser;
 pub mod changes;
 pub mod ledgers;
 pub mod program;
+pub mod prometheus;
 pub mod terminal;
 pub mod trial;
 
