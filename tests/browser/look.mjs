@@ -43,9 +43,9 @@ try {
   // What is stuck, why, and who must act: fewer attesters run than must sign.
   await page.waitForFunction(() => [...document.querySelectorAll("#lanes tr")].some((row) =>
     row.innerText.includes("attestations") && row.innerText.includes("the attesters")), null, WAIT);
-  assert.equal(await page.locator("#ready").innerText(), "not ready");
-  assert.match(await page.locator("#attention").innerText(), /attester-\d: no session/);
-  assert.match(await page.locator("#attesters").innerText(), /attester-\d down/);
+  await page.waitForFunction(() => document.querySelector("#ready").innerText === "not ready", null, WAIT);
+  assert.match(await page.locator("#attention").innerText(), /attesters/);
+  assert.match(await page.locator("#attesters").innerText(), /attester-3 down/);
   await page.waitForFunction(() => /\b[12] votes?\b/.test(document.querySelector("#votes").innerText), null, WAIT);
   await page.screenshot({ path: `${screenshots}/light.png`, fullPage: true });
 
@@ -79,6 +79,8 @@ try {
   await page.evaluate(() => { location.hash = "#message/" + encodeURIComponent("<img src=x onerror=alert(1)>") + "/1"; });
   await page.waitForFunction(() => document.querySelector("#message").innerText.includes("<img src=x"), null, WAIT);
   assert.equal(await page.locator("#message img").count(), 0);
+  const light = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.close();
   // That question was wrong, and the browser says so in its console.
   assert.ok(complaints.splice(0).every((text) => text.includes("400 (Bad Request)")), complaints.join("\n"));
 
@@ -92,7 +94,7 @@ try {
   // Dark, and as wide as a phone: nothing runs out of the side.
   const dark = await open({ viewport: { width: 1280, height: 900 }, colorScheme: "dark" });
   const ground = await dark.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  assert.notEqual(ground, await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+  assert.notEqual(ground, light);
   await dark.screenshot({ path: `${screenshots}/dark.png`, fullPage: true });
   const phone = await open({ viewport: { width: 360, height: 740 }, colorScheme: "light", isMobile: true, hasTouch: true });
   const wide = await phone.evaluate(() => document.documentElement.scrollWidth);

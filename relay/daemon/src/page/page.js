@@ -67,13 +67,14 @@ function showStatus(status) {
   byId("role").textContent = status.role;
   document.title = (status.troubles.length === 0 ? "" : "(!) ") + status.name + " · CityRelay";
   byId("version").textContent = "Version " + status.version + ".";
-  byId("updated").textContent = "As of " + moment(status.now) + ".";
+  byId("updated").textContent = "As of " + moment(status.now).slice(0, 19) + " UTC.";
   const ready = byId("ready");
   const word = status.troubles.length === 0 ? "ready" : "not ready";
   if (ready.textContent !== word) ready.textContent = word;
   ready.className = "pill " + (status.troubles.length === 0 ? "good" : "bad");
   replace(byId("attention"), status.troubles.map((trouble) =>
-    element("li", null, element("strong", null, trouble.subject), ": " + trouble.reason)));
+    element("li", { title: trouble.subject },
+      element("strong", null, trouble.subject.replace(/0x[0-9a-f]{40,}/gi, short)), ": " + trouble.reason)));
   byId("attention-none").hidden = status.troubles.length > 0;
   showChains(status);
   showPeers(status);
@@ -94,9 +95,8 @@ function showChains(status) {
     const nodes = chain.endpoints.map((node) => element("li", null,
       pill(node.is_usable ? "good" : "bad", node.is_usable ? "in use" : "not in use"), " ",
       element("strong", null, node.name), node.is_own ? " own node" : " foreign node",
-      ", height " + number(node.height) + ", " + number(node.latency_millis) + " ms",
-      element("span", { class: node.lies > 0 ? "pill bad" : "faint" },
-        ", " + number(node.errors) + " errors, " + number(node.lies) + " lies"),
+      " at height " + number(node.height) + ", " + number(node.latency_millis) + " ms, " + number(node.errors) + " errors, ",
+      node.lies > 0 ? pill("bad", number(node.lies) + " lies") : "0 lies",
       node.last_error ? element("div", { class: "faint" }, node.last_error) : null));
     if (nodes.length === 0) nodes.push(element("li", { class: "faint" }, "No nodes here: its headers come from the peer."));
     return element("article", { class: "card" },
@@ -121,16 +121,22 @@ function showPeers(status) {
   replace(byId("votes"), votes.length ? votes : [element("li", { class: "faint" }, "No head waits for signatures.")]);
 }
 
+/** What needs people comes first; the order within a state is the daemon's. */
+const STATE_ORDER = ["stuck", "moving", "paused", "idle"];
+const order = (lane) => STATE_ORDER.indexOf(lane.state);
+
 function showLanes(report, now) {
-  replace(byId("lanes"), report.lanes.map((lane) => element("tr", { "data-lane": lane.lane },
+  const lanes = [...report.lanes].sort((one, other) => order(one) - order(other));
+  const nothing = (lane) => lane.waits_for === "idle";
+  replace(byId("lanes"), lanes.map((lane) => element("tr", { "data-lane": lane.lane, class: lane.state },
     cell("Channel", null, element("strong", null, lane.channel)),
     cell("Way", null, lane.source + " → " + lane.destination),
     cell("State", null, pill(STATE_PILL[lane.state] || "bad", lane.state)),
-    cell("Depth", "number", number(lane.depth)),
-    cell("Age", "number", lane.oldest === null ? "–" : duration(now - lane.oldest)),
+    cell("Depth", "number quiet", number(lane.depth)),
+    cell("Age", "number quiet", lane.oldest === null ? "–" : duration(now - lane.oldest)),
     cell("Finished", "number", number(lane.finished)),
-    cell("Waits for", null, lane.waits_for),
-    cell("Who must act", null, lane.who))));
+    cell("Waits for", "quiet", nothing(lane) ? "–" : lane.waits_for),
+    cell("Who must act", "quiet", nothing(lane) ? "–" : lane.who))));
 }
 
 function messageRows(messages, now) {

@@ -1,0 +1,219 @@
+//! What an operator sees of a running relay: commands, the page in a real browser, the picture in a terminal.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use cityrelay_tests::process::terminal::Terminal;
+use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
+use cityrelay_tests::process::{browser, play, program};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a relay may take to know what has happened on the chains.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The commands against one running daemon.
+struct Desk {
+    config: String,
+}
+
+impl Desk {
+    fn of(trial: &Trial, name: &str) -> Self {
+        Self { config: trial.world.home(name).join("cityrelay.toml").display().to_string() }
+    }
+
+    async fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(program::cityrelay());
+        command.args(["--config", &self.config]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        Ok(timeout(COMMAND_TIMEOUT, command.output()).await.context("the command does not end")??)
+    }
+
+    /// The data of a command that succeeds.
+    async fn data(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let output = self.output(&[&["--json"], arguments].concat()).await?;
+        let envelope: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))?;
+        ensure!(output.status.success() && envelope["ok"] == true, "{arguments:?}: {envelope}");
+        ensure!(envelope["command"] == arguments[0], "{arguments:?}: {envelope}");
+        Ok(envelope["data"].clone())
+    }
+
+    /// What a command says that must end with `code`.
+    async fn refused(&self, arguments: &[&str], code: i32) -> anyhow::Result<String> {
+        let output = self.output(arguments).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(code), "{arguments:?} ended with {}: {said}", output.status);
+        Ok(said)
+    }
+
+    /// Waits until the lanes are as wanted.
+    async fn lanes(&self, what: &str, is_so: impl Fn(&[Value]) -> bool) -> anyhow::Result<Vec<Value>> {
+        let deadline = Instant::now() + NEWS_TIMEOUT;
+        loop {
+            let lanes = self.data(&["lanes"]).await?["lanes"].as_array().context("a list")?.clone();
+            if is_so(&lanes) {
+                return Ok(lanes);
+            }
+            ensure!(Instant::now() < deadline, "waited until {what}, have {lanes:?}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[test]
+fn an_operator_sees_what_is_stuck_and_why() {
+    play("operator", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "mixed").await?;
+        let relay = trial.relay(0);
+        let desk = Desk::of(&trial, &relay);
+        trial.scene.send_round(1, 1).await?;
+        trial.settle().await?;
+        everything_is_finished(&desk).await?;
+
+        let away = ["attester-3", "attester-4"];
+        for attester in away {
+            trial.world.kill(attester).await?;
+        }
+        trial.scene.send_round(2, 1).await?;
+        let lane = something_is_stuck(&desk).await?;
+        let port = trial.parties[0].metrics_port;
+        let chain = trial.scene.towns[0].city.name.clone();
+        browser::look(&format!("http://127.0.0.1:{port}/"), &chain, Path::new(&screenshots(&dir))).await?;
+        in_a_terminal(&desk, &relay, &lane).await?;
+
+        for attester in away {
+            trial.world.run(attester)?;
+            trial.world.wait_for(attester, START_TIMEOUT).await?;
+        }
+        let found = trial.finish().await?;
+        ensure!(found == 24, "24 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+/// A folder that people can look into afterwards, where `CITYRELAY_SCREENSHOTS` names one.
+fn screenshots(dir: &Path) -> String {
+    std::env::var("CITYRELAY_SCREENSHOTS").unwrap_or_else(|_| dir.join("screenshots").display().to_string())
+}
+
+async fn everything_is_finished(desk: &Desk) -> anyhow::Result<()> {
+    let is_done = |lane: &Value| lane["state"] == "idle" && lane["finished"] == 1 && lane["waits_for"] == "idle";
+    let lanes = desk.lanes("every lane is idle", |lanes| lanes.iter().all(is_done)).await?;
+    ensure!(lanes.len() == 12, "{lanes:?}");
+    let one = desk.data(&["lanes", "--lane", "medical"]).await?;
+    ensure!(one["lanes"].as_array().is_some_and(|lanes| lanes.len() == 2), "{one}");
+
+    // Page by page, every message once.
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let mut arguments = vec!["messages", "--limit", "5"];
+        arguments.extend(after.iter().flat_map(|after: &String| ["--after", after]));
+        let page = desk.data(&arguments).await?;
+        seen.extend(page["messages"].as_array().context("a list")?.clone());
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    let mut ids: Vec<&str> = seen.iter().filter_map(|message| message["id"].as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ensure!(seen.len() == 12 && ids.len() == 12, "{seen:?}");
+    let is_settled = |message: &Value| message["state"] == "settled" && message["outcome"] == "executed";
+    ensure!(seen.iter().all(|message| is_settled(message) && message["is_finished"] == true), "{seen:?}");
+
+    // By state, by lane, by the first digits of an id, by the id.
+    let count = |data: Value| data["messages"].as_array().map_or(0, Vec::len);
+    ensure!(count(desk.data(&["messages", "--state", "settled"]).await?) == 12);
+    ensure!(count(desk.data(&["messages", "--state", "verified"]).await?) == 0);
+    ensure!(count(desk.data(&["messages", "--unfinished"]).await?) == 0);
+    ensure!(count(desk.data(&["messages", "--lane", "medical"]).await?) == 2);
+    let found = desk.data(&["messages", "--id", &ids[0][..12]]).await?;
+    ensure!(found["messages"][0]["id"] == ids[0] && count(found.clone()) == 1, "{found}");
+    let why = desk.data(&["why", ids[0]]).await?;
+    ensure!(why["state"] == "settled" && why["outcome"] == "executed" && why["waits_for"] == "idle", "{why}");
+    let steps: Vec<_> =
+        why["timeline"].as_array().context("a list")?.iter().map(|step| step["what"].as_str()).collect();
+    ensure!(steps.contains(&Some("message verified")) && steps.contains(&Some("outcome verified")), "{steps:?}");
+
+    // What makes no sense is refused with what would.
+    let said = desk.refused(&["messages", "--lane", "no-such"], 2).await?;
+    ensure!(said.contains("no-such"), "{said}");
+    let said = desk.refused(&["messages", "--limit", "501"], 2).await?;
+    ensure!(said.contains("1 to 500"), "{said}");
+    let said = desk.refused(&["messages", "--id", "0xzz00"], 2).await?;
+    ensure!(said.contains("hex digits"), "{said}");
+    Ok(())
+}
+
+/// The channel of a lane that waits for signatures.
+async fn something_is_stuck(desk: &Desk) -> anyhow::Result<String> {
+    let waits = |lane: &Value| lane["waits_for"] == "attestations" && lane["who"] == "the attesters";
+    let lanes = desk.lanes("a lane waits for attesters", |lanes| lanes.iter().any(waits)).await?;
+    let lane = lanes.iter().find(|lane| waits(lane)).context("there was one")?;
+    ensure!(lane["state"] == "moving" && lane["depth"] == 1, "{lane}");
+    let id = lane["lane"].as_str().context("an id")?;
+    let page = desk.data(&["messages", "--unfinished", "--lane", id]).await?;
+    let message = &page["messages"][0];
+    ensure!(message["state"] == "verified" && message["waits_for"] == "attestations", "{page}");
+    let why = desk.data(&["why", &format!("{id}:2")]).await?;
+    ensure!(why["id"] == message["id"] && why["waits_for"] == "attestations" && why["is_finished"] == false, "{why}");
+    // That an attester is away is known when its session has timed out.
+    let deadline = Instant::now() + NEWS_TIMEOUT;
+    while desk.output(&["status"]).await?.status.code() != Some(4) {
+        ensure!(Instant::now() < deadline, "a relay without enough attesters is not ready");
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(lane["channel"].as_str().context("a name")?.to_owned())
+}
+
+async fn in_a_terminal(desk: &Desk, relay: &str, channel: &str) -> anyhow::Result<()> {
+    // Not in a terminal: a plain error, and what to use instead.
+    let said = desk.refused(&["top"], 2).await?;
+    ensure!(said.contains("needs a terminal") && said.contains("cityrelay status"), "{said}");
+
+    let program = program::cityrelay().display().to_string();
+    let command = [program.as_str(), "--config", &desk.config, "top"];
+    let mut top = Terminal::start(&command, 40, 140)?;
+    let words = [relay, channel, "NOT READY", "attestations", "attesters"];
+    top.wait_for("the picture", |text| words.iter().all(|word| text.contains(word))).await?;
+    ensure!(top.is_full_screen() && top.is_raw()?, "it takes the whole terminal");
+    // Live: the height of the chain moves.
+    let height = |text: &str| text.lines().find(|line| line.starts_with("chain hangzhou")).map(str::to_owned);
+    let before = height(&top.text());
+    top.wait_for("another height", |text| height(text).is_some() && height(text) != before).await?;
+
+    top.resize(20, 90)?;
+    top.wait_for("a smaller picture", |text| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines.len() <= 20 && lines.last().is_some_and(|line| line.contains("q quit")) && text.contains(channel)
+    })
+    .await?;
+
+    // To the messages, to the timeline of the first, back, and out.
+    top.press("\t\r")?;
+    top.wait_for("a timeline", |text| text.contains("Timeline") && text.contains("message verified")).await?;
+    top.press("\x1b")?;
+    top.wait_for("the picture again", |text| text.contains("Lanes (12)")).await?;
+    top.press("q")?;
+    let status = top.wait_for_end().await?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    ensure!(!top.is_full_screen() && !top.is_raw()?, "the terminal is as it was before");
+
+    // The terminal's own interrupt key ends it as well.
+    let mut top = Terminal::start(&command, 40, 140)?;
+    top.wait_for("the picture", |text| text.contains(relay)).await?;
+    top.press("\x03")?;
+    let status = top.wait_for_end().await?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    ensure!(!top.is_full_screen() && !top.is_raw()?, "the terminal is as it was before");
+    Ok(())
+}
