@@ -2,7 +2,8 @@
 //!
 //! [`trial`] sets a pair of cities up and sends between them; [`blows`] kills processes meanwhile; [`ledgers`] compares
 //! what both chains and all journals say in the end; [`changes`] changes validators and attesters. The chains are the
-//! devnet's, and in one test [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do.
+//! devnet's, and in one test [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do;
+//! [`service_manager`] starts a process as a service.
 
 pub mod anvil_sealed_by_test;
 pub mod blows;
@@ -11,6 +12,7 @@ pub mod changes;
 pub mod ledgers;
 pub mod program;
 pub mod prometheus;
+pub mod service_manager;
 pub mod terminal;
 pub mod trial;
 

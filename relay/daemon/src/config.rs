@@ -4,6 +4,7 @@
 //! with file, line and key. [`key_table`] is the one list of keys behind checking, defaults and [`reference`].
 
 pub mod check;
+mod credentials;
 pub mod explain;
 pub mod fault;
 pub(crate) mod files;

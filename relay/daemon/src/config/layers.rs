@@ -7,6 +7,7 @@ use std::str::FromStr;
 use config::{Map, Source, ValueKind};
 use serde_json::Value;
 
+use super::credentials::Credentials;
 use super::fault::{Fault, Faults, Origin};
 use super::files::{self, plain_value};
 use super::key_table;
@@ -68,6 +69,9 @@ impl Layers {
         match merged {
             Ok(mut tree) => {
                 key_table::fill_element_defaults(&mut tree);
+                if let Some(credentials) = Credentials::of(&sources.environment) {
+                    credentials.replace_files(&mut tree);
+                }
                 Ok(Self { tree, origins: places.origins(), base: files.base, faults })
             }
             Err(error) => {

@@ -18,7 +18,8 @@ pub fn text(adapters: Adapters<'_>) -> String {
          # A configuration is one file, or a folder whose *.toml files are joined; a key that two files set is a fault,\n\
          # lists of tables ([[peers]], [[lanes]]) are appended. The environment comes next: CITYRELAY__LOG__FORMAT=json\n\
          # sets log.format. Flags come last: --set log.format=json. Relative paths count from the configuration's folder.\n\
-         # No key holds a secret: keys are files.\n",
+         # No key holds a secret: keys are files. A relative file such as keys/link.key is read from the service manager's\n\
+         # credential keys_link.key where there is one ($CREDENTIALS_DIRECTORY).\n",
     );
     let mut sections: Vec<(String, Vec<(&str, &KeyDoc)>)> = Vec::new();
     for doc in OWN_KEYS {

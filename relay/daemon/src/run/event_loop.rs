@@ -140,6 +140,11 @@ impl Daemon {
                     self.supervisor.stopping();
                     deadline = Some(Instant::now() + STOP_TIMEOUT);
                 }
+                // Before the inputs: however many there are, timers, gauges and the watchdog are served.
+                _ = snapshot.tick() => {
+                    self.handle(Input::Tick);
+                    self.snapshot();
+                }
                 Some(input) = inputs.recv() => {
                     self.handle(input);
                     for _ in 1..INPUTS_AT_ONCE {
@@ -149,9 +154,6 @@ impl Daemon {
                 }
                 Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
                 Some(question) = questions.recv() => self.on_question(question),
-                _ = snapshot.tick() => {
-                    self.snapshot();
-                }
                 () = tokio::time::sleep_until(timeout) => self.handle(Input::Tick),
             }
             if let Some(deadline) = deadline
@@ -175,7 +177,7 @@ impl Daemon {
         let journal = self.executor.journal.stats();
         let link = self.link.stats();
         self.reporter.snapshot(&status, &journal, &link, &self.surveyor.read());
-        self.supervisor.beat(&status, &link, self.health.troubles().len());
+        self.supervisor.beat(&status, &link, &self.health.troubles());
     }
 
     fn handle(&mut self, input: Input) {

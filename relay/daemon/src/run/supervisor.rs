@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cityrelay_core::ids::Domain;
 use cityrelay_core::machine::input::{Fetched, Input, Recipient};
@@ -15,6 +16,11 @@ use tracing::{debug, info};
 
 use super::plan::Handles;
 use crate::config::Config;
+use crate::observability::Trouble;
+
+/// How long the service manager may wait for the next sign of life of a daemon that is still starting. A chain whose
+/// nodes are away at the start must not end the process: it serves the other chains, and peers that ask.
+const START_EXTENSION: Duration = Duration::from_secs(60);
 
 /// Says when the daemon is ready, and that it lives.
 pub(super) struct Supervisor {
@@ -24,6 +30,7 @@ pub(super) struct Supervisor {
     /// Peers that we dial and that were not tried yet.
     untried: BTreeSet<String>,
     is_ready: bool,
+    is_stopping: bool,
     last_status: String,
 }
 
@@ -33,7 +40,7 @@ impl Supervisor {
         let unchecked = with_source.map(|(domain, _)| *domain).collect();
         let dialled = config.peers.iter().filter(|peer| peer.address.is_some());
         let untried = dialled.map(|peer| peer.name.clone()).collect();
-        Self { handles, unchecked, untried, is_ready: false, last_status: String::new() }
+        Self { handles, unchecked, untried, is_ready: false, is_stopping: false, last_status: String::new() }
     }
 
     /// Looks for the first answer of each chain's nodes that fits the trusted state.
@@ -48,19 +55,24 @@ impl Supervisor {
     }
 
     /// Called from the event loop at every snapshot: a loop that is stuck says nothing, and the watchdog bites.
-    pub fn beat(&mut self, status: &Status, link: &LinkStats, troubles: usize) {
+    pub fn beat(&mut self, status: &Status, link: &LinkStats, troubles: &[Trouble]) {
         let was_tried = |peer: &String| {
             let stats = link.peers.iter().find(|(name, _)| name.as_str() == peer.as_str());
             stats.is_some_and(|(_, stats)| stats.sessions > 0 || !stats.dial_failures.is_empty())
         };
         self.untried.retain(|peer| !was_tried(peer));
-        let line = self.line(status, link, troubles);
         let mut states = vec![NotifyState::Watchdog];
-        if !self.is_ready && self.unchecked.is_empty() && self.untried.is_empty() {
-            self.is_ready = true;
-            info!("ready");
-            states.push(NotifyState::Ready);
+        if !self.is_ready && !self.is_stopping {
+            if self.unchecked.is_empty() && self.untried.is_empty() {
+                self.is_ready = true;
+                info!("ready");
+                states.push(NotifyState::Ready);
+            } else {
+                let micros = u32::try_from(START_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+                states.push(NotifyState::ExtendTimeoutUsec(micros));
+            }
         }
+        let line = self.line(status, link, troubles);
         if line != self.last_status {
             states.push(NotifyState::Status(&line));
         }
@@ -68,11 +80,18 @@ impl Supervisor {
         self.last_status = line;
     }
 
-    pub fn stopping(&self) {
-        notify(&[NotifyState::Stopping, NotifyState::Status("stopping: making everything durable")]);
+    /// Says that the daemon was told to stop.
+    pub fn stopping(&mut self) {
+        self.is_stopping = true;
+        notify(&[NotifyState::Stopping, NotifyState::Status(STOPPING)]);
+        STOPPING.clone_into(&mut self.last_status);
     }
 
-    fn line(&self, status: &Status, link: &LinkStats, troubles: usize) -> String {
+    /// What the service manager shows beside the name.
+    fn line(&self, status: &Status, link: &LinkStats, troubles: &[Trouble]) -> String {
+        if self.is_stopping {
+            return STOPPING.to_owned();
+        }
         if !self.is_ready {
             let chains: Vec<&str> = self.unchecked.iter().map(|domain| self.handles.chain_name(*domain)).collect();
             let peers: Vec<&str> = self.untried.iter().map(String::as_str).collect();
@@ -88,14 +107,22 @@ impl Supervisor {
             .map(|client| format!("{} at {}", self.handles.chain_name(client.domain), client.height))
             .collect();
         let unfinished: u64 = status.flows.iter().map(|flow| flow.durable.0.saturating_sub(flow.finished.0)).sum();
+        let trouble = match troubles {
+            [] => "no trouble".to_owned(),
+            [one] => format!("{}: {}", one.subject, one.reason),
+            [first, others @ ..] => format!("{}: {} (and {} more)", first.subject, first.reason, others.len()),
+        };
         format!(
-            "{}; {} of {} peers; {unfinished} unfinished; {troubles} troubles",
+            "{}; {} of {} peers; {unfinished} unfinished; {trouble}",
             heights.join(", "),
             link.sessions,
             status.peers.len()
         )
     }
 }
+
+/// What is shown from the signal to the end.
+const STOPPING: &str = "stopping: making everything durable";
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
