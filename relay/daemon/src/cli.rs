@@ -13,6 +13,7 @@ mod gateway;
 mod intents;
 mod keys;
 mod lanes;
+mod manuals;
 mod metrics;
 mod owner;
 mod owner_arguments;
@@ -95,6 +96,7 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
             let text = String::from_utf8_lossy(&script).trim_end().to_owned();
             Ok(Answer { data: json!({"script": text}), text })
         }
+        Command::Manuals(arguments) => manuals::write(&arguments.dir, Arguments::command()),
     }
 }
 

@@ -76,6 +76,9 @@ pub(super) enum Command {
     Metrics(MetricsCommand),
     /// Print a completion script for a shell
     Completions(CompletionArguments),
+    /// Write a manual page for every command, as the packages ship them
+    #[command(hide = true)]
+    Manuals(ManualsArguments),
 }
 
 impl Command {
@@ -107,6 +110,7 @@ impl Command {
             Self::Send(_) => "send",
             Self::Metrics(MetricsCommand::Reference) => "metrics reference",
             Self::Completions(_) => "completions",
+            Self::Manuals(_) => "manuals",
         }
     }
 }
@@ -300,6 +304,13 @@ pub(super) struct SendArguments {
 pub(super) struct CompletionArguments {
     /// The shell
     pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ManualsArguments {
+    /// Folder for the pages
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
 }
 
 /// Reads a duration with its unit.
