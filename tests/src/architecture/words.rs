@@ -17,8 +17,17 @@ const NAMES: [(&str, &str); 6] = [
 const NAMES_IN_NEUTRAL_CODE: [&str; 1] = ["ethereum"];
 
 /// Where chains are brought together.
-const EVERYWHERE: [&str; 8] =
-    ["adapters/all/", "adapters/devnet/", "config/", "deploy/", "tests/", "README.md", "Cargo.toml", ".ci/"];
+const EVERYWHERE: [&str; 9] = [
+    "adapters/all/",
+    "adapters/devnet/",
+    "config/",
+    "deploy/",
+    "tests/",
+    "README.md",
+    "SECURITY.md",
+    "Cargo.toml",
+    ".ci/",
+];
 
 /// Every line that names a chain where it must not.
 #[must_use]
