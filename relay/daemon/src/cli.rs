@@ -10,6 +10,8 @@ mod control_commands;
 mod demo;
 mod doctor;
 mod gateway;
+mod init;
+mod init_arguments;
 mod intents;
 mod keys;
 mod lanes;
@@ -30,6 +32,7 @@ use serde_json::json;
 
 use self::answer::{Answer, Exit, Failure};
 use self::arguments::{AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, KeysCommand, MetricsCommand};
+use self::init_arguments::InitCommand;
 use self::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand, RotateCommand};
 use crate::config::Sources;
 
@@ -55,6 +58,10 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
     match arguments.command {
         Command::Demo(arguments) => wait_for_all(demo::demo(&arguments)),
         Command::DemoChains(arguments) => wait_for_all(demo::chains(&arguments.dir, &arguments.pairing)),
+        Command::Init(InitCommand::Relay(arguments)) => wait_for(init::relay(&sources, &arguments)),
+        Command::Init(InitCommand::Attester(arguments)) => init::attester(&sources, &arguments),
+        Command::Init(InitCommand::Card(arguments)) => init::card(&sources, &arguments),
+        Command::Init(InitCommand::Join(arguments)) => init::join(&sources, &arguments),
         Command::Run(arguments) => run::run(&sources, arguments.with_parent),
         Command::Config(ConfigCommand::Check(arguments)) => wait_for(config_commands::check(&sources, &arguments)),
         Command::Config(ConfigCommand::Explain(arguments)) => config_commands::explain(&sources, &arguments),

@@ -24,14 +24,23 @@ const COMPARE: &str = "compare height, hash and validators with another institut
 /// Nothing is written to the configuration.
 pub(super) async fn fetch(sources: &Sources, arguments: &FetchArguments) -> Result<Answer, Failure> {
     let mut layers = Layers::read(sources)?;
-    let adapters = cityrelay_all::adapters();
-    insert_placeholder(&mut layers, adapters, &arguments.chain);
-    let chain = check::one_chain(&layers, adapters, &arguments.chain)?;
-    let answers = chain.chain.source().anchors(arguments.height.map(Height)).await;
-    answers.iter().for_each(|answer| say(line(answer)));
-    let answer = judge(&answers)?;
+    let answer = ask_nodes(&mut layers, &arguments.chain, arguments.height).await?;
     say(COMPARE);
     Ok(answer)
+}
+
+/// Asks every node of a chain for a block to start from; the answer's data has `height`, `hash` and, for the section,
+/// `anchor`. What each node says goes to stderr.
+///
+/// # Errors
+/// When they differ, or none answers.
+pub(super) async fn ask_nodes(layers: &mut Layers, chain: &str, height: Option<u64>) -> Result<Answer, Failure> {
+    let adapters = cityrelay_all::adapters();
+    insert_placeholder(layers, adapters, chain);
+    let chain = check::one_chain(layers, adapters, chain)?;
+    let answers = chain.chain.source().anchors(height.map(Height)).await;
+    answers.iter().for_each(|answer| say(line(answer)));
+    judge(&answers)
 }
 
 /// A section without an anchor can't be configured, and this command is what an anchor comes from: the adapter's own

@@ -6,9 +6,9 @@ use std::time::Duration;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Address;
 
-use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
-
 use super::control_arguments::{LanesArguments, MessagesArguments};
+use super::init_arguments::InitCommand;
+use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
 
 /// Carries messages between city chains.
 #[derive(Debug, clap::Parser)]
@@ -34,6 +34,9 @@ pub(super) enum Command {
     /// Run the demo's chains
     #[command(hide = true)]
     DemoChains(DemoChainsArguments),
+    /// Make a configuration, step by step, from nothing to what `run` needs
+    #[command(subcommand)]
+    Init(InitCommand),
     /// Run the daemon: a relay or an attester, as configured
     Run(RunArguments),
     /// Check or explain the configuration
@@ -87,6 +90,7 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::DemoChains(_) => "demo-chains",
+            Self::Init(command) => command.name(),
             Self::Run(_) => "run",
             Self::Config(ConfigCommand::Check(_)) => "config check",
             Self::Config(ConfigCommand::Explain(_)) => "config explain",

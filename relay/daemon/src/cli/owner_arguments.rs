@@ -145,7 +145,8 @@ pub(super) struct LaneChoice {
     /// The chain whose gateway is told, as `[chains.NAME]` calls it
     #[arg(long, value_name = "NAME")]
     pub(super) chain: String,
-    /// The lane: its channel where only one lane of the configuration has it on these chains, else its id
+    /// The lane: its channel where only one lane of the configuration has it on these chains, else its id; `lane open`
+    /// takes `all` for every lane that touches the chain
     #[arg(long, value_name = "CHANNEL|ID")]
     pub(super) lane: String,
     /// With a channel that two lanes have: the chain on which applications send

@@ -11,7 +11,7 @@ use super::answer::{Answer, Exit, Failure, say};
 use super::keys::draw;
 use super::lanes::{Known, gateway_on, lane_words, pick};
 use super::owner::{Owner, Step};
-use super::owner_arguments::{ClockUnit, DeployArguments, OpenArguments};
+use super::owner_arguments::{ClockUnit, DeployArguments, LaneChoice, OpenArguments};
 use super::transaction::Done;
 use crate::config::settings::{ChainConfig, LaneConfig};
 use crate::config::{Layers, Sources, check};
@@ -55,7 +55,8 @@ pub(super) async fn deploy(sources: &Sources, arguments: &DeployArguments) -> Re
         "transactions": done().map(|done| done.hash.to_string()).collect::<Vec<_>>(),
         "gas_used": done().map(|done| done.gas_used).fold(0, u64::saturating_add),
     });
-    let text = format!("domain = \"{}\"\ngateway = \"{address}\"\nverifier = \"{verifier}\"", chain.domain);
+    // The domain stands in the section already, so that this can be appended to it.
+    let text = format!("gateway = \"{address}\"\nverifier = \"{verifier}\"");
     Ok(Answer { data, text })
 }
 
@@ -84,25 +85,39 @@ fn created(done: &[Done]) -> Result<Address, Failure> {
 
 /// Draws a salt.
 pub(super) fn salt() -> Result<Answer, Failure> {
-    let mut bytes = [0; 32];
-    draw(&mut bytes)?;
-    let text = Hash32(bytes).to_string();
+    let text = salt_word()?;
     Ok(Answer { data: json!({"salt": text}), text })
 }
 
-/// Announces and opens a lane on one chain's gateway, whichever of the two is still to be done.
+/// A salt as it stands in a configuration.
+pub(super) fn salt_word() -> Result<String, Failure> {
+    let mut bytes = [0; 32];
+    draw(&mut bytes)?;
+    Ok(Hash32(bytes).to_string())
+}
+
+/// Names every lane that touches the chain.
+const ALL: &str = "all";
+
+/// Announces and opens a lane, or all, on one chain's gateway, whichever of the two is still to be done.
 pub(super) async fn open(sources: &Sources, arguments: &OpenArguments) -> Result<Answer, Failure> {
     let known = Known::read(sources)?;
-    let lane = pick(&known.lanes, &arguments.choice)?;
+    let lanes = chosen(&known.lanes, &arguments.choice)?;
     let chain = known.chain(&arguments.choice.chain)?;
-    let gateway = gateway_on(lane, &chain.name);
-    let status = contracts::lane_status(chain.chain.inspect().as_ref(), gateway, lane.id).await?;
-    let steps = steps_to_open(status.map(|status| status.stage), gateway, lane, arguments)?;
-    if steps.is_empty() {
-        say("the lane is open already");
+    let mut steps = Vec::new();
+    for lane in &lanes {
+        let gateway = gateway_on(lane, &chain.name);
+        let status = contracts::lane_status(chain.chain.inspect().as_ref(), gateway, lane.id).await?;
+        let to_do = steps_to_open(status.map(|status| status.stage), gateway, lane, arguments)?;
+        if to_do.is_empty() {
+            say(format_args!("{} is open already", lane_words(lane)));
+        }
+        steps.extend(to_do);
     }
     let owner = Owner { layers: &known.layers, chain, making: &arguments.making };
-    let answer = owner.act(&steps, format!("lane {} is open on gateway {gateway}", lane.id)).await;
+    let text: Vec<String> =
+        lanes.iter().map(|lane| format!("{} is open on {}", lane_words(lane), chain.name)).collect();
+    let answer = owner.act(&steps, text.join("\n")).await;
     let mut answer = answer.map_err(|failure| match failure.exit {
         Exit::Refused => Failure::new(
             Exit::Refused,
@@ -114,10 +129,29 @@ pub(super) async fn open(sources: &Sources, arguments: &OpenArguments) -> Result
         _ => failure,
     })?;
     if let Some(data) = answer.data.as_object_mut() {
-        data.insert("lane".to_owned(), json!(lane.id.to_string()));
-        data.insert("gateway".to_owned(), json!(gateway.to_string()));
+        let lanes: Vec<_> = lanes
+            .iter()
+            .map(|lane| json!({"lane": lane.id.to_string(), "gateway": gateway_on(lane, &chain.name).to_string()}))
+            .collect();
+        data.insert("lanes".to_owned(), json!(lanes));
     }
     Ok(answer)
+}
+
+/// One lane, or with the word `all` every one that touches the chain.
+fn chosen<'a>(lanes: &'a [LaneConfig], choice: &LaneChoice) -> Result<Vec<&'a LaneConfig>, Failure> {
+    if choice.lane != ALL {
+        return Ok(vec![pick(lanes, choice)?]);
+    }
+    let touches = |lane: &&LaneConfig| {
+        (lane.source == choice.chain || lane.destination == choice.chain)
+            && choice.source.as_ref().is_none_or(|source| lane.source == *source)
+    };
+    let found: Vec<&LaneConfig> = lanes.iter().filter(touches).collect();
+    if found.is_empty() {
+        return Err(Failure::new(Exit::Usage, format!("no configured lane touches chain {:?}", choice.chain)));
+    }
+    Ok(found)
 }
 
 fn steps_to_open(
@@ -161,7 +195,7 @@ mod tests {
 
     use super::super::arguments::lane_id;
     use super::super::lanes::tests::lane;
-    use super::super::owner_arguments::{LaneChoice, Making};
+    use super::super::owner_arguments::Making;
     use super::*;
 
     fn arguments() -> OpenArguments {
@@ -195,6 +229,19 @@ mod tests {
         assert_eq!(steps(None).unwrap(), ["announce", "open"]);
         assert_eq!(steps(Some(LaneStage::Announced)).unwrap(), ["open"]);
         assert!(steps(Some(LaneStage::Open)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn all_are_those_that_touch_the_chain() {
+        let lanes = [lane("trade", "north", "south"), lane("trade", "south", "north"), lane("trade", "east", "west")];
+        let named = |chain: &str, source: Option<&str>| {
+            let choice =
+                LaneChoice { chain: chain.to_owned(), lane: ALL.to_owned(), source: source.map(str::to_owned) };
+            chosen(&lanes, &choice).map(|lanes| lanes.len()).map_err(|failure| failure.exit)
+        };
+        assert_eq!(named("north", None), Ok(2));
+        assert_eq!(named("north", Some("south")), Ok(1));
+        assert_eq!(named("nowhere", None), Err(Exit::Usage));
     }
 
     #[test]
