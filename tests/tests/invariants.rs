@@ -4,10 +4,12 @@
 
 use cityrelay_core::ids::Index;
 use cityrelay_core::machine::config::PeerId;
-use cityrelay_core::machine::effect::Ticket;
+use cityrelay_core::machine::effect::OrderId;
 use cityrelay_core::machine::input::Input;
-use cityrelay_core::record::{Misbehaviour, Record};
+use cityrelay_core::order::{Action, Choice, Operator, Order};
+use cityrelay_core::record::{Frozen, Misbehaviour};
 use cityrelay_tests::simulation::finish;
+use cityrelay_tests::simulation::model_chain::ChainKind;
 use cityrelay_tests::simulation::process::Behaviour;
 use cityrelay_tests::simulation::world::{EPOCH_MILLIS, RELAYS, World};
 
@@ -126,7 +128,7 @@ fn i8_two_final_headers_freeze_the_client_until_somebody_decides() {
     let is_frozen = |world: &World, chain: usize| {
         let status = world.processes[attester].machine.as_ref().unwrap().status();
         let client = status.clients.into_iter().find(|client| client.domain == world.chains[chain].domain).unwrap();
-        (client.is_frozen, client.height)
+        (client.is_frozen(), client.height)
     };
     let (frozen, height) = is_frozen(&world, 0);
     assert!(frozen, "the client of the chain that contradicts itself is frozen");
@@ -147,21 +149,75 @@ fn i8_two_final_headers_freeze_the_client_until_somebody_decides() {
     let (frozen, later) = is_frozen(&world, 0);
     assert!(frozen && later == height, "a restart thaws nothing");
 
-    // An operator decides, durably.
-    let (domain, now) = (world.chains[0].domain, world.now);
-    let hash = world.chains[0].header_hash(height).unwrap();
-    let decision = Record::Unfrozen { domain, hash, who: "operator".to_owned(), at: now };
-    world.processes[attester].disk.append(Ticket(u64::MAX), vec![decision]);
-    assert!(world.processes[attester].disk.sync().iter().all(|(_, result)| result.is_ok()));
-    world.handle(id, Input::Unfrozen(domain));
+    // An operator decides.
+    decide(&mut world, attester, 0);
     let until = world.now.0 - EPOCH_MILLIS + 5000;
     run_until(&mut world, until);
     let (frozen, later) = is_frozen(&world, 0);
     assert!(!frozen && later > height, "it goes on from {height}, at {later}");
 }
 
+/// The operator of a process lets its client of a chain go on with the header that it held.
+fn decide(world: &mut World, process: usize, chain: usize) {
+    let id = PeerId(u32::try_from(process).unwrap());
+    let domain = world.chains[chain].domain;
+    let status = world.processes[process].machine.as_ref().unwrap().status();
+    let frozen = status.clients.iter().find(|client| client.domain == domain).unwrap().frozen.unwrap();
+    let Frozen { height, ours, theirs } = frozen;
+    let action = Action::Unfreeze { domain, height, ours, theirs, choice: Choice::Ours };
+    let who = Operator { uid: 0, name: "operator".to_owned() };
+    let order = Order { who, reason: "compared out of band".to_owned(), action };
+    world.handle(id, Input::Order { id: OrderId(1), order: order.clone() });
+    let until = world.now.0 - EPOCH_MILLIS + 1000;
+    run_until(world, until);
+    let kept = world.processes[process].disk.audit();
+    assert_eq!(kept.first().map(|kept| &kept.order), Some(&order), "the order is kept");
+}
+
+#[test]
+fn i8_an_own_node_that_holds_another_block_freezes_the_client_and_nothing_is_attested() {
+    let mut world = short(18);
+    world.plan.steady = Some((0, 400));
+    world.begin();
+    run_until(&mut world, 4000);
+    let chain = world.chains.iter().position(|chain| chain.kind == ChainKind::Checkpoint).unwrap();
+    let (attester, id) = (RELAYS, PeerId(2));
+    world.processes[attester].weather.own_node_is_apart = true;
+    run_until(&mut world, 7000);
+    let client = |world: &World| {
+        let status = world.processes[attester].machine.as_ref().unwrap().status();
+        status.clients.into_iter().find(|client| client.domain == world.chains[chain].domain).unwrap()
+    };
+    let frozen = client(&world).frozen.expect("the client is frozen");
+    let kept = world.processes[attester].disk.misbehaviour();
+    let is_kept = kept.iter().any(|kept| match kept {
+        Misbehaviour::Contradiction { ours, theirs, node, .. } => {
+            (ours.height, ours.hash, *theirs, node.as_str()) == (frozen.height, frozen.ours, frozen.theirs, "own")
+        }
+        _ => false,
+    });
+    assert!(is_kept, "both statements and the node's name are kept: {kept:?}");
+    let signed = |world: &World| {
+        world.signed.keys().filter(|(who, flow, _)| *who == id && world.chain_of(*flow, true) == chain).count()
+    };
+    let before = signed(&world);
+    world.crash(id);
+    let mut world = run_to_rest(world);
+    assert_eq!(signed(&world), before, "the three others carry on without it, also after a restart");
+
+    // Its node is put right, and the operator decides.
+    world.processes[attester].weather.own_node_is_apart = false;
+    decide(&mut world, attester, chain);
+    let until = world.now.0 - EPOCH_MILLIS + 5000;
+    run_until(&mut world, until);
+    let client = client(&world);
+    assert!(client.frozen.is_none() && client.confirmed > frozen.height, "it goes on: {client:?}");
+}
+
 fn run_to_rest(mut world: World) -> World {
-    while !world.is_complete() {
+    // The attester that a test killed is back as well; those beyond the attesters may never start.
+    let is_up = |world: &World| world.processes.iter().take(RELAYS + 1).all(|process| process.machine.is_some());
+    while !(world.is_complete() && is_up(&world)) {
         assert!(world.now.0 < EPOCH_MILLIS + 120_000, "not at rest:\n{}", world.standing());
         let until = world.now.0 - EPOCH_MILLIS + 1000;
         run_until(&mut world, until);

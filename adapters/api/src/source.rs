@@ -8,6 +8,7 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height, Index, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::SetStatement;
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 
@@ -50,6 +51,11 @@ pub trait Source: Send + Sync {
         extension: &VerifiedExtension,
         proof: &Opaque,
     ) -> Result<Confirmation, NodeError>;
+
+    /// Asks every own node for the hash of its block at the height of a verified header: one statement for each, in no
+    /// order, empty when there is no own node. The machine compares them; one that has no such block yet, or does not
+    /// answer, states nothing.
+    async fn confirm_header(&self, header: &VerifiedHeader) -> Vec<NodeStatement>;
 
     /// Asks the own nodes whether a validator set is the one in force from that height on.
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError>;

@@ -21,10 +21,13 @@ use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow, GatewayAt, LaneIdentity};
 use cityrelay_core::light_client::{HoldReason, SetStatement};
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::verify::{VerifiedHeader, VerifiedUpdate};
+use cityrelay_devnet::city::City;
+use cityrelay_devnet::misbehave::Fault;
 use cityrelay_devnet::weighted_bcos::{SealerChange, WeightedBcosChain, WeightedBcosConfig};
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Running};
 use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
@@ -362,6 +365,31 @@ async fn a_delivery_to_nobody_is_failed_and_not_executed() {
         assert_eq!(outcome.status, Status::Failed);
         net.devnet.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_nodes_state_their_block_at_the_height_of_a_header() {
+    let mut net = Net::start(CryptoSuite::Standard).await;
+    net.open_lane().await;
+    net.follow().await;
+    let tip = net.headers.last().unwrap().clone();
+    let source = net.chain.source();
+    let own = |hash| NodeStatement { node: "node-0".to_owned(), hash };
+    assert_eq!(source.confirm_header(&tip).await, [own(Some(tip.hash()))], "only the own node is asked");
+
+    let misbehave = |fault| {
+        net.running().with(|chain| {
+            chain.faults().clear();
+            chain.faults().add(Some(0), fault);
+        });
+    };
+    misbehave(Fault::Lag { blocks: 1 });
+    assert_eq!(source.confirm_header(&tip).await, [own(None)], "it has no such block yet");
+    misbehave(Fault::Fail { method: "getBlockByNumber".to_owned(), code: -32000, message: "busy".to_owned() });
+    assert_eq!(source.confirm_header(&tip).await, [own(None)], "it can't say");
+    misbehave(Fault::Equivocate { height: tip.height().0 });
+    let says = source.confirm_header(&tip).await.remove(0).hash;
+    assert!(says.is_some_and(|hash| hash != tip.hash()), "it holds another block: {says:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

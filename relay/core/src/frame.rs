@@ -166,6 +166,8 @@ pub enum DeclineReason {
     Busy,
     /// The decliner is an attester that must first merge its own signatures.
     Mute,
+    /// The decliner's operator has paused the lane.
+    Paused,
 }
 
 impl DeclineReason {
@@ -181,6 +183,7 @@ impl DeclineReason {
             Self::Unconfirmed => "unconfirmed",
             Self::Busy => "busy",
             Self::Mute => "mute",
+            Self::Paused => "paused",
         }
     }
 }

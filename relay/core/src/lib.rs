@@ -17,6 +17,7 @@ pub mod light_client;
 pub mod machine;
 pub mod message;
 pub mod opaque;
+pub mod order;
 pub mod outcome;
 pub mod record;
 pub mod recovery;

@@ -10,18 +10,21 @@ mod carry;
 mod client;
 mod committee;
 pub mod config;
+mod confirm;
 mod desk;
 pub mod effect;
+mod freeze;
 mod inbound;
 pub mod input;
 mod io;
+mod order;
 mod outbound;
 mod quorum;
 mod session;
 pub mod status;
 mod submit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attestation::Committee;
 use crate::claim::Claim;
@@ -60,6 +63,8 @@ pub struct Machine {
     jobs: BTreeMap<JobId, Job>,
     ends: BTreeMap<JobId, IntentEnd>,
     next_job: u64,
+    /// Lanes whose messages rest because the operator said so.
+    paused: BTreeSet<LaneId>,
 }
 
 #[derive(Debug)]
@@ -103,8 +108,9 @@ impl Machine {
             recovered.clients.into_iter().map(|client| (client.domain, client)).collect();
         let clients = config.chains.into_iter().map(|setup| {
             let domain = setup.domain;
-            let is_frozen = recovered.frozen.contains(&domain);
-            (domain, Client::new(setup, clients_found.remove(&domain), is_frozen))
+            let frozen = recovered.frozen.iter().find(|(of, _)| *of == domain).map(|(_, frozen)| *frozen);
+            let decided = recovered.decided.iter().filter(|(of, _)| *of == domain).map(|(_, decided)| *decided);
+            (domain, Client::new(setup, clients_found.remove(&domain), frozen, decided))
         });
         let mut machine = Self {
             role: config.role,
@@ -119,6 +125,7 @@ impl Machine {
             jobs: BTreeMap::new(),
             ends: BTreeMap::new(),
             next_job: 1,
+            paused: recovered.paused.into_iter().collect(),
         };
         let mut peers = BTreeMap::new();
         for lane in config.lanes {
@@ -192,6 +199,9 @@ impl Machine {
             Input::UpdateVerified { domain, update, origin, result } => {
                 self.on_update_verified(domain, update, origin, result);
             }
+            Input::HeaderConfirmed { domain, height, hash, answer } => {
+                self.on_header_confirmed(domain, (height, hash), answer);
+            }
             Input::SetConfirmed { domain, statement, agrees } => self.on_set_confirmed(domain, statement, agrees),
             Input::SetApplied { domain, result } => self.on_set_applied(domain, result),
             Input::HintRead { flow, answer } => self.on_hint_read(flow, answer),
@@ -206,7 +216,7 @@ impl Machine {
             Input::Tracked { job, fate } => self.on_tracked(job, fate),
             Input::AcceptedRead { flow, answer } => self.on_accepted_read(flow, answer),
             Input::CommitteeRead { flow, answer } => self.on_committee_read(flow, answer),
-            Input::Unfrozen(domain) => self.on_unfrozen(domain),
+            Input::Order { id, order } => self.on_order(id, order),
         }
     }
 
@@ -295,6 +305,7 @@ impl Machine {
             After::MaySign { flow, tip, statement, peer } => self.may_sign(flow, tip, statement, peer),
             After::Intent { job } => self.intent_is_durable(job),
             After::IntentClosed { job } => self.intent_is_closed(job),
+            After::Order { id } => self.order_is_durable(id, pending.records),
             After::Nothing => {}
         }
     }
@@ -302,7 +313,9 @@ impl Machine {
     fn on_append_failed(&mut self, ticket: Ticket, is_retryable: bool) {
         let Some(pending) = self.io.take_pending(ticket) else { return };
         self.io.report(Report::JournalTrouble { is_retryable });
-        if is_retryable && !matches!(pending.after, After::Inbound { .. } | After::Outbound { .. }) {
+        if is_retryable
+            && !matches!(pending.after, After::Inbound { .. } | After::Outbound { .. } | After::Order { .. })
+        {
             return self.io.retry_later(pending);
         }
         match pending.after {
@@ -312,6 +325,7 @@ impl Machine {
             After::MaySign { flow, .. } => self.desk_failed(flow, crate::frame::DeclineReason::Mute),
             After::Client { domain, .. } => self.client_append_failed(domain),
             After::Intent { job } => self.job_append_failed(job),
+            After::Order { id } => self.order_append_failed(id, is_retryable),
             After::Frozen { .. }
             | After::Reattested { .. }
             | After::Done { .. }

@@ -9,6 +9,7 @@ use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
 use crate::lane::Flow;
 use crate::light_client::Header;
 use crate::opaque::Opaque;
+use crate::order::AuditRecord;
 
 /// One durable fact. A batch of records is durable as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,17 +78,8 @@ pub enum Record {
     },
     /// Something that must never be forgotten: who contradicted whom.
     Misbehaviour(Misbehaviour),
-    /// The operator let a frozen client go on with the header of this hash.
-    Unfrozen {
-        /// The chain.
-        domain: Domain,
-        /// The header that the operator chose.
-        hash: Hash32,
-        /// Who, as the operating system knows them.
-        who: String,
-        /// When.
-        at: UnixMillis,
-    },
+    /// What an operator ordered, before it takes effect.
+    Audit(AuditRecord),
 }
 
 /// A verified extension as it is kept. Index, link, head and outcome are kept for good; payloads may be pruned.
@@ -218,6 +210,38 @@ pub enum IntentEnd {
     Dead,
 }
 
+/// The longest name of a witness that is kept, in bytes.
+pub const MAX_WITNESS_BYTES: usize = 256;
+
+/// A configured name as evidence keeps it: cut to [`MAX_WITNESS_BYTES`].
+#[must_use]
+pub fn witness(name: &str) -> String {
+    name.get(..name.floor_char_boundary(MAX_WITNESS_BYTES)).unwrap_or_default().to_owned()
+}
+
+/// Two statements about one height of a chain, over which its client is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {height}: {ours} here, {theirs} there")]
+pub struct Frozen {
+    /// The height.
+    pub height: Height,
+    /// Hash of the header that was held.
+    pub ours: Hash32,
+    /// The other hash.
+    pub theirs: Hash32,
+}
+
+/// What an operator decided about two statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The height.
+    pub height: Height,
+    /// Hash of the header that counts.
+    pub chosen: Hash32,
+    /// Hash of the one that does not.
+    pub rejected: Hash32,
+}
+
 /// Evidence against somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
@@ -229,7 +253,25 @@ pub enum Misbehaviour {
         ours: Header,
         /// The update that shows another one.
         theirs: Opaque,
+        /// Hash of that one.
+        theirs_hash: Hash32,
+        /// The node or peer that served it, by its configured name; see [`witness`].
+        served_by: String,
         /// When it was seen.
+        at: UnixMillis,
+    },
+    /// An own node says that its block is another one than a sealed header of the same height: the client of that chain
+    /// is frozen.
+    Contradiction {
+        /// The chain.
+        domain: Domain,
+        /// The sealed header.
+        ours: Header,
+        /// Hash of the node's block.
+        theirs: Hash32,
+        /// The node, by its configured name; see [`witness`].
+        node: String,
+        /// When it said so.
         at: UnixMillis,
     },
     /// A head that contradicts the verified chain of a flow, with signatures where there are some.

@@ -3,12 +3,12 @@
 use crate::chain::ChainPoint;
 use crate::gateway_call::Evidence;
 use crate::hash::Hash32;
-use crate::ids::{Domain, Height};
+use crate::ids::{Domain, Height, LaneId};
 use crate::lane::Flow;
 use crate::light_client::Header;
 use crate::message::Message;
 use crate::opaque::Opaque;
-use crate::record::{ExtensionRecord, IntentRecord};
+use crate::record::{Decided, ExtensionRecord, Frozen, IntentRecord};
 
 /// On which side of a flow this process stands; it decides what is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,8 +42,12 @@ pub struct Recovered {
     pub flows: Vec<RecoveredFlow>,
     /// Transactions whose fate is not known.
     pub intents: Vec<IntentRecord>,
-    /// Chains whose client is frozen.
-    pub frozen: Vec<Domain>,
+    /// Chains whose client is frozen, and over what.
+    pub frozen: Vec<(Domain, Frozen)>,
+    /// What operators decided about frozen clients.
+    pub decided: Vec<(Domain, Decided)>,
+    /// Lanes that an operator has paused.
+    pub paused: Vec<LaneId>,
 }
 
 /// A light client as it was last made durable.

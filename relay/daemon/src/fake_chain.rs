@@ -22,6 +22,7 @@ use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{
     AdapterValue, Header, HoldReason, LightClient, ProofStrength, Refusal, SetStatement, Verdict,
 };
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use serde_json::{Value, json};
@@ -350,6 +351,10 @@ impl Source for FakeChain {
         _: &Opaque,
     ) -> Result<Confirmation, NodeError> {
         Ok(Confirmation::NoOwnNode)
+    }
+
+    async fn confirm_header(&self, _: &VerifiedHeader) -> Vec<NodeStatement> {
+        Vec::new()
     }
 
     async fn confirm_set(&self, _: &SetStatement) -> Result<Confirmation, NodeError> {

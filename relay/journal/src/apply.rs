@@ -3,6 +3,7 @@
 mod chain;
 mod client;
 mod intent;
+mod order;
 
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::ids::Index;
@@ -66,7 +67,7 @@ impl Batch<'_> {
             Record::IntentClosed { domain, hash, end } => self.on_intent_closed(*domain, *hash, *end),
             Record::Signed { flow, point, epoch } => self.on_signed(*flow, *point, *epoch),
             Record::Misbehaviour(misbehaviour) => self.on_misbehaviour(misbehaviour),
-            Record::Unfrozen { domain, hash, who, at } => self.on_unfrozen(*domain, *hash, who, *at),
+            Record::Audit(audit) => self.on_audit(audit),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Height, Index};
 use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::record::Frozen;
 use cityrelay_wire::{DecodeError, EncodeError};
 
 /// Why the journal did not do what it was asked.
@@ -204,6 +205,16 @@ pub enum JournalError {
     NotFrozen {
         /// The chain.
         domain: Domain,
+    },
+    /// The chain is frozen over other statements than those that the order is about.
+    #[error("chain {domain} is frozen over {expected}, the order is about {got}")]
+    OtherStatements {
+        /// The chain.
+        domain: Domain,
+        /// What froze it.
+        expected: Box<Frozen>,
+        /// What the order names.
+        got: Box<Frozen>,
     },
     /// No such transaction was recorded.
     #[error("no transaction {hash} was recorded for chain {domain}")]

@@ -10,6 +10,7 @@ use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Index, MessageId, UnixMillis};
 use cityrelay_core::lane::Flow;
+use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::{Misbehaviour, Record};
 use cityrelay_core::recovery::{Recovered, Side};
 
@@ -237,6 +238,14 @@ impl Journal {
     /// As [`View::misbehaviour`].
     pub fn misbehaviour(&self) -> Result<Vec<Misbehaviour>, JournalError> {
         self.read(|view| view.misbehaviour())
+    }
+
+    /// See [`View::audit`].
+    ///
+    /// # Errors
+    /// As [`View::audit`].
+    pub fn audit(&self, limit: usize) -> Result<Vec<AuditRecord>, JournalError> {
+        self.read(|view| view.audit(limit))
     }
 
     /// See [`View::flows`].

@@ -49,7 +49,7 @@ pub use memory::{BatchId, MemoryJournal};
 pub use prune::{PruneDepth, Pruned};
 pub use stats::Stats;
 pub use store::{FILE_NAME, FORMAT};
-pub use view::{CarryTransaction, Counts, Decision, FlowCounts, Timeline, View};
+pub use view::{CarryTransaction, Counts, FlowCounts, Timeline, View};
 
 #[cfg(test)]
 mod tests;

@@ -170,7 +170,7 @@ fn record_weight(record: &Record) -> usize {
         | Record::IntentClosed { .. }
         | Record::Signed { .. }
         | Record::Misbehaviour(_)
-        | Record::Unfrozen { .. } => 0,
+        | Record::Audit(_) => 0,
     };
     256 + content
 }

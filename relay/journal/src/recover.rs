@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Domain, Index};
+use cityrelay_core::ids::{Domain, Index, LaneId};
 use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Message;
+use cityrelay_core::record::Decided;
 use cityrelay_core::recovery::{Recovered, RecoveredClient, RecoveredFlow, Side};
-use cityrelay_wire::row::{AttestedRow, ClientRow, FrozenRow, OrdinalRow, flow_key, position_key};
+use cityrelay_wire::row::{
+    AttestedRow, ClientRow, DecidedRow, FrozenRow, OrdinalRow, PausedRow, flow_key, position_key, read_header_key,
+};
 
 use crate::apply::counters;
 use crate::error::JournalError;
@@ -25,17 +28,32 @@ pub(crate) fn recover(rows: &dyn Rows, flows: &[(Flow, Side)]) -> Result<Recover
     let flows = flows.iter().map(|(flow, side)| recover_flow(rows, *flow, *side)).collect::<Result<_, _>>()?;
     let mut frozen = Vec::new();
     rows::scan(rows, Table::Frozen, &[], &[], |key, value| {
+        let row: FrozenRow = rows::decode(Table::Frozen, key, value)?;
+        frozen.extend(domain_of(key).map(|domain| (domain, row.frozen)));
+        Ok(true)
+    })?;
+    let mut decided = Vec::new();
+    rows::scan(rows, Table::Decided, &[], &[], |key, value| {
+        let DecidedRow { chosen, rejected } = rows::decode(Table::Decided, key, value)?;
+        let at = read_header_key(key);
+        decided.extend(at.map(|(domain, height)| (domain, Decided { height, chosen, rejected })));
+        Ok(true)
+    })?;
+    let mut paused = Vec::new();
+    rows::scan(rows, Table::Paused, &[], &[], |key, value| {
         // Read for its checksum: the key must be the one that was written.
-        rows::decode::<FrozenRow>(Table::Frozen, key, value)?;
-        frozen.extend(domain_of(key));
+        rows::decode::<PausedRow>(Table::Paused, key, value)?;
+        paused.extend(key.first_chunk::<32>().map(|word| LaneId(Hash32(*word))));
         Ok(true)
     })?;
     let intents = rows::all(rows, Table::Intents, &[])?;
     let clients = recover_clients(rows)?;
     verify_count(Table::Frozen, counters.frozen, frozen.len())?;
+    verify_count(Table::Decided, counters.decided, decided.len())?;
+    verify_count(Table::Paused, counters.paused, paused.len())?;
     verify_count(Table::Intents, counters.intents, intents.len())?;
     verify_count(Table::Clients, counters.clients, clients.len())?;
-    Ok(Recovered { clients, flows, intents, frozen })
+    Ok(Recovered { clients, flows, intents, frozen, decided, paused })
 }
 
 /// A row that is not found must never have been written: nothing is guessed about a damaged file.

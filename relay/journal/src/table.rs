@@ -37,13 +37,17 @@ pub(crate) enum Table {
     Misbehaviour,
     /// Domain → that its client is frozen.
     Frozen,
-    /// Number → an operator's decision.
-    Unfrozen,
+    /// Number → an operator's order.
+    Audit,
+    /// Domain, height → which of two headers an operator chose.
+    Decided,
+    /// Lane → that an operator has paused it.
+    Paused,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Counters,
         Self::Flows,
         Self::Ordinals,
@@ -61,7 +65,9 @@ impl Table {
         Self::Carries,
         Self::Misbehaviour,
         Self::Frozen,
-        Self::Unfrozen,
+        Self::Audit,
+        Self::Decided,
+        Self::Paused,
     ];
 
     /// The name on disk, also mixed into the checksum of each row.
@@ -84,7 +90,9 @@ impl Table {
             Self::Carries => "carries",
             Self::Misbehaviour => "misbehaviour",
             Self::Frozen => "frozen",
-            Self::Unfrozen => "unfrozen",
+            Self::Audit => "audit",
+            Self::Decided => "decided",
+            Self::Paused => "paused",
         }
     }
 

@@ -4,11 +4,12 @@ use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour};
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_wire::row::{
     AcceptedRow, AttestedRow, ClosedIntentRow, CountersRow, DomainRow, DoneRow, FlowRow, ID_BLOCK, ID_KEY_STEM,
-    OrdinalRow, SignedRow, UnfrozenRow, flow_key, id_prefix, intent_key, position_key, read_id_key, read_position_key,
+    OrdinalRow, SignedRow, flow_key, id_prefix, intent_key, position_key, read_id_key, read_position_key,
 };
 
 use crate::apply::counters;
@@ -102,19 +103,6 @@ pub struct Counts {
     pub records: u64,
     /// Sign-once records applied: the signing counter.
     pub signed: u64,
-}
-
-/// An operator's decision to let a frozen client go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The chain.
-    pub domain: Domain,
-    /// The header chosen.
-    pub hash: Hash32,
-    /// Who.
-    pub who: String,
-    /// When.
-    pub at: UnixMillis,
 }
 
 /// One durable snapshot of a journal.
@@ -392,20 +380,28 @@ impl<'a> View<'a> {
         verify_count(Table::Misbehaviour, counters(self.rows)?.misbehaviour, all.len())?;
         all.sort_by_key(|misbehaviour| match misbehaviour {
             Misbehaviour::Equivocation { at, .. }
+            | Misbehaviour::Contradiction { at, .. }
             | Misbehaviour::ConflictingHead { at, .. }
             | Misbehaviour::AuditDifference { at, .. } => *at,
         });
         Ok(all)
     }
 
-    /// The operators' decisions about frozen clients, oldest first.
+    /// The last orders of operators, at most `limit`, newest first.
     ///
     /// # Errors
     /// Those of damage and I/O only.
-    pub fn decisions(&self) -> Result<Vec<Decision>, JournalError> {
-        let rows: Vec<UnfrozenRow> = rows::all(self.rows, Table::Unfrozen, &[])?;
-        let decision = |UnfrozenRow { domain, hash, who, at }| Decision { domain, hash, who, at };
-        Ok(rows.into_iter().map(decision).collect())
+    pub fn audit(&self, limit: usize) -> Result<Vec<AuditRecord>, JournalError> {
+        let kept = counters(self.rows)?.audits;
+        let first = kept.saturating_sub(u64::try_from(limit).unwrap_or(u64::MAX));
+        let mut found = Vec::new();
+        rows::scan(self.rows, Table::Audit, &[], &first.to_be_bytes(), |key, value| {
+            found.push(rows::decode::<AuditRecord>(Table::Audit, key, value)?);
+            Ok(true)
+        })?;
+        verify_count(Table::Audit, u32::try_from(kept - first).unwrap_or(u32::MAX), found.len())?;
+        found.reverse();
+        Ok(found)
     }
 
     /// Where each flow stands.

@@ -42,7 +42,10 @@ limits! {
     OpaqueBytes = "opaque bytes", cityrelay_core::opaque::MAX_OPAQUE_BYTES;
     PayloadBytes = "payload bytes", crate::limits::MAX_PAYLOAD_BYTES;
     DetailBytes = "bytes of header detail", crate::limits::MAX_HEADER_DETAIL_BYTES;
-    WhoBytes = "bytes of a name", crate::limits::MAX_WHO_BYTES;
+    WitnessBytes = "bytes of a witness' name", cityrelay_core::record::MAX_WITNESS_BYTES;
+    OperatorBytes = "bytes of an operator's name", cityrelay_core::order::MAX_OPERATOR_NAME_BYTES;
+    ReasonBytes = "bytes of a reason", cityrelay_core::order::MAX_REASON_BYTES;
+    OtherActionBytes = "bytes of an action", cityrelay_core::order::MAX_OTHER_ACTION_BYTES;
     ClaimEntries = "entries", cityrelay_core::claim::MAX_CLAIM_ENTRIES;
     ClaimTail = "links in a tail", cityrelay_core::claim::MAX_CLAIM_TAIL;
     EvidenceCount = "attested heads", crate::limits::MAX_EVIDENCE;

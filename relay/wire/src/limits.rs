@@ -17,6 +17,3 @@ pub const MAX_RECORD_HEADERS: usize = 65_536;
 
 /// The most bytes that an adapter may keep with one header, 64 KiB: a few roots, with room.
 pub const MAX_HEADER_DETAIL_BYTES: usize = 64 << 10;
-
-/// The longest name of a person or service in a record, in bytes.
-pub const MAX_WHO_BYTES: usize = 256;

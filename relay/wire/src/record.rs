@@ -4,7 +4,7 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Epoch, Height, UnixMillis};
 use cityrelay_core::record::Record;
 
-use crate::bounded::{List, Text};
+use crate::bounded::List;
 use crate::codec;
 use crate::error::{DecodeError, EncodeError};
 use crate::limits::MAX_RECORD_BYTES;
@@ -49,9 +49,7 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
             write(v1::SIGNED, &v1::Signed { flow: (*flow).into(), point: (*point).into(), epoch: epoch.0 })
         }
         Record::Misbehaviour(misbehaviour) => write(v1::MISBEHAVIOUR, &misbehaviour.mirror()?),
-        Record::Unfrozen { domain, hash, who, at } => {
-            write(v1::UNFROZEN, &v1::Unfrozen { domain: domain.0.0, hash: hash.0, who: Text::copy(who)?, at: at.0 })
-        }
+        Record::Audit(audit) => write(v1::AUDIT, &audit.mirror()?),
     }
 }
 
@@ -95,10 +93,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
             Record::Signed { flow: flow.into(), point: point.into(), epoch: Epoch(epoch) }
         }
         v1::MISBEHAVIOUR => Record::Misbehaviour(Mirrored::original(codec::decode(fields)?)),
-        v1::UNFROZEN => {
-            let v1::Unfrozen { domain: word, hash, who, at } = codec::decode(fields)?;
-            Record::Unfrozen { domain: domain(word), hash: Hash32(hash), who: who.into_string(), at: UnixMillis(at) }
-        }
+        v1::AUDIT => Record::Audit(Mirrored::original(codec::decode(fields)?)),
         got => return Err(DecodeError::Kind { what: "record", got }),
     })
 }

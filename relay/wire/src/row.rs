@@ -8,8 +8,9 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Message;
 use cityrelay_core::opaque::Opaque;
+use cityrelay_core::order::AuditRecord;
 use cityrelay_core::outcome::Status;
-use cityrelay_core::record::{IntentEnd, IntentRecord, Misbehaviour, Purpose};
+use cityrelay_core::record::{Frozen, IntentEnd, IntentRecord, Misbehaviour, Purpose};
 
 use crate::codec;
 use crate::error::{DecodeError, EncodeError};
@@ -139,8 +140,6 @@ pub struct ClientRow {
     pub height: Height,
     /// Hash of that header.
     pub hash: Hash32,
-    /// The header that the operator chose after a freeze: the next state may go back to before it, once.
-    pub chosen: Option<Hash32>,
     /// Headers kept for it.
     pub headers: u32,
 }
@@ -175,22 +174,25 @@ pub struct OrdinalRow {
 /// That a chain's client is frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrozenRow {
-    /// The header held when the other one was shown.
-    pub ours: Hash32,
-    /// When.
+    /// Over what.
+    pub frozen: Frozen,
+    /// Since when.
     pub at: UnixMillis,
 }
 
-/// That an operator let a frozen client go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnfrozenRow {
-    /// The chain.
-    pub domain: Domain,
-    /// The header that the operator chose.
-    pub hash: Hash32,
-    /// Who.
-    pub who: String,
-    /// When.
+/// Which of two headers an operator chose; the key names chain and height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecidedRow {
+    /// Hash of the header that counts.
+    pub chosen: Hash32,
+    /// Hash of the one that does not.
+    pub rejected: Hash32,
+}
+
+/// That an operator has paused the lane in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PausedRow {
+    /// Since when.
     pub at: UnixMillis,
 }
 
@@ -203,9 +205,9 @@ pub struct CountersRow {
     pub records: u64,
     /// Sign-once records applied, repetitions included: the signing counter.
     pub signed: u64,
-    /// Operator decisions kept.
-    pub unfrozen: u64,
-    /// Light clients held. This and the next three are compared with the rows found: a lost row is damage.
+    /// Orders of operators kept.
+    pub audits: u64,
+    /// Light clients held. This and those after it are compared with the rows found: a lost row is damage.
     pub clients: u32,
     /// Transactions whose fate is not known.
     pub intents: u32,
@@ -213,6 +215,10 @@ pub struct CountersRow {
     pub frozen: u32,
     /// Pieces of evidence of misbehaviour.
     pub misbehaviour: u32,
+    /// Decisions about frozen clients.
+    pub decided: u32,
+    /// Paused lanes.
+    pub paused: u32,
 }
 
 macro_rules! kinds {
@@ -239,10 +245,12 @@ kinds! {
     DomainRow = 11;
     OrdinalRow = 12;
     FrozenRow = 13;
-    UnfrozenRow = 14;
+    AuditRecord = 14;
     CountersRow = 15;
     Misbehaviour = 16;
     AcceptedRow = 17;
+    DecidedRow = 19;
+    PausedRow = 20;
 }
 
 /// Writes a row, with a checksum over table, key and row: a row that turns up under another key is found out.
@@ -326,7 +334,7 @@ pub fn evidence_key(flow: Flow, index: Index, epoch: Epoch) -> [u8; 49] {
     key
 }
 
-/// Key of a header: 32 bytes domain, 8 bytes height.
+/// Key of a header, and of a decision about one: 32 bytes domain, 8 bytes height.
 #[must_use]
 pub fn header_key(domain: Domain, height: Height) -> [u8; 40] {
     let mut key = [0; 40];
@@ -334,6 +342,15 @@ pub fn header_key(domain: Domain, height: Height) -> [u8; 40] {
     head.copy_from_slice(&domain.0.0);
     tail.copy_from_slice(&height.0.to_be_bytes());
     key
+}
+
+/// The chain and height that a key of [`header_key`] names.
+#[must_use]
+pub fn read_header_key(key: &[u8]) -> Option<(Domain, Height)> {
+    let key: &[u8; 40] = key.try_into().ok()?;
+    let (domain, height) = key.split_first_chunk::<32>()?;
+    let height = height.first_chunk::<8>()?;
+    Some((Domain(Hash32(*domain)), Height(u64::from_be_bytes(*height))))
 }
 
 /// Key of a transaction: 32 bytes domain, 32 bytes hash.

@@ -15,9 +15,12 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Refusal;
 use cityrelay_core::machine::Machine;
 use cityrelay_core::machine::config::PeerId;
-use cityrelay_core::machine::effect::{ClaimCheck, Effect, ReceiptId, UpdateOrigin};
-use cityrelay_core::machine::input::{ClaimRefusal, Fetched, Input, Observation, Prepared, TransactionFate};
-use cityrelay_core::record::{IntentEnd, Record};
+use cityrelay_core::machine::effect::{ClaimCheck, Effect, OrderId, ReceiptId, UpdateOrigin};
+use cityrelay_core::machine::input::{
+    ClaimRefusal, Fetched, Input, NodeStatement, Observation, Prepared, TransactionFate,
+};
+use cityrelay_core::order::{Action, Choice, Operator, Order, Subject};
+use cityrelay_core::record::{Frozen, IntentEnd, Record};
 use cityrelay_core::verify::verify_evidence;
 use cityrelay_wire::frame::decode_frame;
 
@@ -176,7 +179,23 @@ impl Play {
             }
             9 => {
                 let domain = domain(script.pick(&["here", "there"])?);
-                self.give(Input::Unfrozen(domain));
+                let lane = lane().id();
+                let choice = script.pick(&[Choice::Ours, Choice::Theirs])?;
+                let frozen = self.machine.status().clients.into_iter().find(|client| client.domain == domain);
+                let nothing = Frozen { height: Height(0), ours: Hash32::ZERO, theirs: Hash32::ZERO };
+                let frozen = frozen.and_then(|client| client.frozen).unwrap_or(nothing);
+                let Frozen { height, ours, theirs } = frozen;
+                let action = match script.byte()? % 6 {
+                    0 => Action::PauseLane { lane },
+                    1 => Action::ResumeLane { lane },
+                    2 => Action::Retry(Subject::Lane(lane)),
+                    3 => Action::Retry(Subject::Chain(domain)),
+                    4 => Action::Retry(Subject::Everything),
+                    _ => Action::Unfreeze { domain, height, ours, theirs, choice },
+                };
+                let who = Operator { uid: 0, name: "operator".to_owned() };
+                let order = Order { who, reason: String::new(), action };
+                self.give(Input::Order { id: OrderId(1), order });
             }
             10 => {
                 let gateway = lane().source_gateway;
@@ -233,6 +252,18 @@ impl Play {
             Effect::VerifyUpdate { domain, trusted, update, origin } => {
                 let result = self.client.verify_update(domain, &trusted, &update, self.now);
                 Input::UpdateVerified { domain, update, origin, result }
+            }
+            Effect::ConfirmHeader { header } => {
+                let (domain, height, hash) = (header.domain(), header.height(), header.hash());
+                let says = [Some(hash), Some(keccak256(&hash.0)), None]
+                    .map(|hash| NodeStatement { node: "own".to_owned(), hash });
+                let answer = match shape % 5 {
+                    0 => Fetched::Some(says.to_vec()),
+                    1 => Fetched::Nothing,
+                    2 => Fetched::Some(vec![says[2].clone()]),
+                    _ => Fetched::Some(vec![says[0].clone()]),
+                };
+                Input::HeaderConfirmed { domain, height, hash, answer: if is_good { answer } else { Fetched::Failed } }
             }
             Effect::ConfirmSet { domain, statement } => {
                 Input::SetConfirmed { domain, statement, agrees: is_good.then_some(shape & 1 == 0) }

@@ -1,5 +1,6 @@
 //! Frames, records and rows: what decodes has one encoding, and a stream cut anywhere gives the same frames.
 
+use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::{IntentRecord, Misbehaviour};
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::framing::FrameBuffer;
@@ -57,7 +58,11 @@ pub fn row(input: &[u8]) {
     row_of::<row::DomainRow>(&body);
     row_of::<row::OrdinalRow>(&body);
     row_of::<row::FrozenRow>(&body);
-    row_of::<row::UnfrozenRow>(&body);
+    row_of::<row::AttestedRow>(&body);
+    row_of::<row::AcceptedRow>(&body);
+    row_of::<row::DecidedRow>(&body);
+    row_of::<row::PausedRow>(&body);
+    row_of::<AuditRecord>(&body);
     row_of::<row::CountersRow>(&body);
     row_of::<IntentRecord>(&body);
     row_of::<Misbehaviour>(&body);

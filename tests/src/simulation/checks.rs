@@ -147,7 +147,9 @@ impl World {
             }
             Report::Frozen { domain } => {
                 self.count("clients frozen");
-                (!self.plan.has_fork).then(|| format!("{id:?} freezes its client of {domain}"))
+                let has_reason =
+                    self.plan.has_fork || self.processes.iter().any(|process| process.weather.own_node_is_apart);
+                (!has_reason).then(|| format!("{id:?} freezes its client of {domain}"))
             }
             Report::ConflictingHead { flow, attester, .. } => {
                 self.count("conflicting heads seen");
@@ -189,6 +191,13 @@ impl World {
                 });
                 None
             }
+            Report::Contradicted { domain, height, .. } => {
+                self.count("headers contradicted");
+                let is_told = self.processes.iter().any(|process| process.weather.own_node_is_apart);
+                (!is_told).then(|| format!("{id:?}: an own node contradicts block {height} of {domain} without reason"))
+            }
+            Report::OrderEnded { end: Err(refusal), .. } => Some(format!("{id:?} refuses an order: {refusal}")),
+            Report::HeaderConfirmed { .. } | Report::OrderEnded { .. } => None,
             Report::HeadersVerified { .. }
             | Report::Journalled { .. }
             | Report::Attested { .. }

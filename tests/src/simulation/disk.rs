@@ -8,6 +8,7 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Epoch, Index};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::machine::effect::Ticket;
+use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::Record;
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_journal::{JournalError, MemoryJournal};
@@ -57,7 +58,7 @@ impl Facts {
                 Record::Signed { flow, point, epoch } => {
                     self.signed.insert((flow, point.index, epoch, point.head));
                 }
-                Record::PeerAccepted { .. } | Record::Misbehaviour(_) | Record::Unfrozen { .. } => {}
+                Record::PeerAccepted { .. } | Record::Misbehaviour(_) | Record::Audit(_) => {}
             }
         }
     }
@@ -94,6 +95,12 @@ impl Disk {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// The orders of operators, newest first.
+    #[must_use]
+    pub fn audit(&self) -> Vec<AuditRecord> {
+        self.journal.view().audit(usize::MAX).unwrap()
     }
 
     /// What a restart begins with.

@@ -13,7 +13,7 @@ use cityrelay_core::lane::Flow;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, UpdateOrigin};
 use cityrelay_core::machine::input::{
-    ClaimOrigin, ClaimRefusal, Fetched, Input, Observation, Prepared, Recipient, TransactionFate,
+    ClaimOrigin, ClaimRefusal, Fetched, Input, NodeStatement, Observation, Prepared, Recipient, TransactionFate,
 };
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::record::{IntentEnd, IntentRecord};
@@ -139,6 +139,7 @@ impl World {
                 let slow = self.plan.slow_verifier;
                 self.answer(id, 1, 15 + slow, Input::UpdateVerified { domain, update, origin, result });
             }
+            Effect::ConfirmHeader { header } => self.confirm_header(id, &header),
             Effect::ConfirmSet { domain, statement } => {
                 self.violated(format!("{id:?} asks about a set {statement:?} of {domain}, whose validators are fixed"));
             }
@@ -311,6 +312,17 @@ impl World {
         let entries = disk.entries(flow, first, cut).iter().map(Entry::without_payload).collect();
         let tail = if cut < last { disk.links(flow, cut.next(), last) } else { Vec::new() };
         self.answer(id, 1, 10, Input::ClaimLoaded { flow, peer, entries, tail });
+    }
+
+    fn confirm_header(&mut self, id: PeerId, header: &VerifiedHeader) {
+        let (domain, height, hash) = (header.domain(), header.height(), header.hash());
+        let number = self.chain_at(domain);
+        let is_there = !self.is_node_away(id) && self.view(id, number) >= height.0;
+        let is_apart = self.process(id).weather.own_node_is_apart;
+        let apart = |hash: Hash32| if is_apart { keccak256(&hash.0) } else { hash };
+        let says = is_there.then(|| self.chains[number].header_hash(height)).flatten().map(apart);
+        let answer = Fetched::Some(vec![NodeStatement { node: "own".to_owned(), hash: says }]);
+        self.node_answer(id, Input::HeaderConfirmed { domain, height, hash, answer });
     }
 
     fn confirm(&mut self, id: PeerId, header: &VerifiedHeader, extension: &VerifiedExtension) {

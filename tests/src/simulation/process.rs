@@ -39,6 +39,8 @@ pub struct ProcessWeather {
     pub node_lies: u64,
     /// Its nodes show another final header at the height that its client trusts.
     pub shows_fork: bool,
+    /// Its own nodes hold other blocks than everybody else.
+    pub own_node_is_apart: bool,
     /// What it says is false, in thousandths.
     pub false_frames: u64,
     /// Longest time of an answer, in milliseconds; 0 for fast nodes.

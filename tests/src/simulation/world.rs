@@ -248,6 +248,7 @@ impl World {
             config.peers = others
                 .map(|other| PeerSetup {
                     id: PeerId(u32::try_from(other).unwrap()),
+                    name: format!("process-{other}"),
                     role: if other < RELAYS { Role::Relay } else { Role::Attester },
                 })
                 .collect();

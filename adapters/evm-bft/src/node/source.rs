@@ -12,6 +12,7 @@ use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::ids::{Address, Height, Index};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{LightClient, SetStatement};
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use futures_util::future::join_all;
@@ -178,6 +179,16 @@ impl Source for EvmSource {
             }
         });
         Ok(combine(join_all(asked).await))
+    }
+
+    async fn confirm_header(&self, header: &VerifiedHeader) -> Vec<NodeStatement> {
+        let height = header.height().0;
+        let asked = self.pool.own().into_iter().map(|endpoint| async move {
+            let block = endpoint.block(height, false).await.ok().filter(|block| !block.is_null());
+            let hash = block.and_then(|block| endpoint.read_header(height, &block).ok()).map(|(_, hash)| hash);
+            NodeStatement { node: endpoint.name.clone(), hash }
+        });
+        join_all(asked).await
     }
 
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError> {

@@ -49,6 +49,14 @@ pub(super) async fn extension(
     by_call(endpoint, gateway, extension).await
 }
 
+/// Hash of this node's block at `height`, computed from its header; `None` when it has none yet or does not answer.
+pub(super) async fn hash_at(endpoint: &Endpoint, suite: CryptoSuite, height: u64) -> Option<Hash32> {
+    if endpoint.block_number().await.ok()? < height {
+        return None;
+    }
+    Some(endpoint.header(height).await.ok()?.header.hash(suite))
+}
+
 /// Compares the head in the node's state with the end of the extension.
 async fn by_call(
     endpoint: &Endpoint,

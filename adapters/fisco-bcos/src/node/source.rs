@@ -15,6 +15,7 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height, Index};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{AdapterValue, Refusal, SetStatement};
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use cityrelay_gateway::event::GatewayEvent;
@@ -299,6 +300,18 @@ impl Source for FiscoSource {
             answers.push(confirm::extension(&endpoint, suite, header, gateway, extension, &proof).await);
         }
         Ok(confirm::combined(&answers))
+    }
+
+    async fn confirm_header(&self, header: &VerifiedHeader) -> Vec<NodeStatement> {
+        let (suite, height) = (self.client.suite, header.height().0);
+        let mut asked = JoinSet::new();
+        for endpoint in self.pool.own() {
+            asked.spawn(async move {
+                let hash = confirm::hash_at(&endpoint, suite, height).await;
+                NodeStatement { node: endpoint.name.clone(), hash }
+            });
+        }
+        asked.join_all().await
     }
 
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError> {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::hash::Hash32;
 use crate::ids::{Domain, Height, UnixMillis};
-use crate::light_client::{Gravity, HoldReason, Refusal, SetStatement};
+use crate::light_client::{HoldReason, Refusal, SetStatement};
 use crate::machine::Machine;
 use crate::machine::config::{ChainSetup, PeerId};
+use crate::machine::confirm::Confirmed;
 use crate::machine::effect::{Effect, Report, UpdateOrigin};
 use crate::machine::input::{Fetched, Recipient};
-use crate::machine::io::{After, Io};
+use crate::machine::io::{After, Io, earliest};
 use crate::opaque::Opaque;
-use crate::record::{Misbehaviour, Record};
+use crate::record::{Decided, Frozen, Record};
 use crate::recovery::{KEPT_HEADERS, RecoveredClient};
 use crate::verify::{VerifiedHeader, VerifiedUpdate};
 
@@ -26,15 +27,26 @@ pub(super) struct Client {
     pub hash: Hash32,
     pub headers: BTreeMap<Height, VerifiedHeader>,
     pub held: Option<HoldReason>,
-    pub is_frozen: bool,
+    /// Over what an operator must decide before anything more is taken in.
+    pub frozen: Option<Frozen>,
+    /// What operators decided, by height.
+    pub decided: BTreeMap<Height, Decided>,
+    pub confirmed: Confirmed,
     is_busy: bool,
+    /// The step under way began before the client froze: what comes of it is dropped.
+    drops_step: bool,
     waiting: VecDeque<(PeerId, Opaque)>,
     next_poll: UnixMillis,
     tries: u32,
 }
 
 impl Client {
-    pub fn new(setup: ChainSetup, recovered: Option<RecoveredClient>, is_frozen: bool) -> Self {
+    pub fn new(
+        setup: ChainSetup,
+        recovered: Option<RecoveredClient>,
+        frozen: Option<Frozen>,
+        decided: impl Iterator<Item = Decided>,
+    ) -> Self {
         let (trusted, height, hash, headers) = match recovered {
             Some(client) => (client.state, client.height, client.hash, client.headers),
             None => (setup.anchor.clone(), setup.height, setup.hash, Vec::new()),
@@ -42,14 +54,18 @@ impl Client {
         let domain = setup.domain;
         let headers = headers.into_iter().map(|header| (header.height, VerifiedHeader::restored(domain, header)));
         Self {
+            // What was confirmed before a restart is asked again: one question, and the node may have changed.
+            confirmed: Confirmed::up_to(setup.height),
             headers: headers.collect(),
             setup,
             trusted,
             height,
             hash,
             held: None,
-            is_frozen,
+            frozen,
+            decided: decided.map(|decided| (decided.height, decided)).collect(),
             is_busy: false,
+            drops_step: false,
             waiting: VecDeque::new(),
             next_poll: UnixMillis(0),
             tries: 0,
@@ -62,13 +78,14 @@ impl Client {
     }
 
     pub fn next_due(&self) -> Option<UnixMillis> {
-        let can_poll = self.setup.has_source && !self.is_busy && !self.is_frozen;
-        can_poll.then_some(self.next_poll)
+        let can_poll = self.setup.has_source && !self.is_busy && !self.is_frozen();
+        earliest(can_poll.then_some(self.next_poll), self.confirmation_due())
     }
 
     /// Starts the next step when none is under way.
     pub fn advance(&mut self, io: &mut Io) {
-        if self.is_busy || self.is_frozen {
+        self.ask_confirmation(io);
+        if self.is_busy || self.is_frozen() {
             return;
         }
         if let Some((peer, update)) = self.waiting.pop_front() {
@@ -96,9 +113,49 @@ impl Client {
         io.push(Effect::VerifyUpdate { domain: self.setup.domain, trusted: self.trusted.clone(), update, origin });
     }
 
-    /// Ends a step that changed nothing; the next poll comes after a failure's wait or the usual one.
-    fn rest(&mut self, io: &mut Io, has_failed: bool) {
+    /// Ends the step under way.
+    pub const fn end_step(&mut self) {
         self.is_busy = false;
+        self.drops_step = false;
+    }
+
+    /// What comes of a step that is under way is not wanted any more.
+    pub const fn drop_step(&mut self) {
+        self.drops_step = self.is_busy;
+    }
+
+    /// Forgets every wait after a failure.
+    pub fn forget_waits(&mut self, io: &mut Io) {
+        self.tries = 0;
+        self.next_poll = io.now;
+        self.confirmed.forget_waits(io.now);
+        self.advance(io);
+    }
+
+    /// Goes back to the configured anchor, to follow another branch from there.
+    pub fn start_from_anchor(&mut self) {
+        self.trusted = self.setup.anchor.clone();
+        (self.height, self.hash) = (self.setup.height, self.setup.hash);
+        self.headers.clear();
+        self.waiting.clear();
+        self.held = None;
+        self.confirmed = Confirmed::up_to(self.setup.height);
+        self.drop_step();
+    }
+
+    /// Whether what comes of a step is to be dropped; the step has ended then.
+    fn is_dropped(&mut self, io: &mut Io) -> bool {
+        let is_dropped = self.drops_step;
+        if is_dropped {
+            self.end_step();
+            self.advance(io);
+        }
+        is_dropped
+    }
+
+    /// Ends a step that changed nothing; the next poll comes after a failure's wait or the usual one.
+    pub fn rest(&mut self, io: &mut Io, has_failed: bool) {
+        self.end_step();
         self.next_poll = if has_failed {
             self.tries = self.tries.saturating_add(1);
             io.backoff(self.tries)
@@ -109,6 +166,9 @@ impl Client {
     }
 
     fn fetched(&mut self, io: &mut Io, answer: Fetched<(Opaque, UpdateOrigin)>) {
+        if self.is_dropped(io) {
+            return;
+        }
         match answer {
             Fetched::Some((update, origin)) => self.verify(io, update, origin),
             Fetched::Nothing => {
@@ -119,8 +179,23 @@ impl Client {
         }
     }
 
-    fn verified(&mut self, io: &mut Io, update: Opaque, origin: UpdateOrigin, result: VerifiedUpdate<Opaque>) {
+    fn verified(
+        &mut self,
+        io: &mut Io,
+        update: Opaque,
+        origin: UpdateOrigin,
+        name: &str,
+        result: VerifiedUpdate<Opaque>,
+    ) {
+        if self.is_dropped(io) {
+            return;
+        }
         let domain = self.setup.domain;
+        if let VerifiedUpdate::Advanced { headers, .. } | VerifiedUpdate::HeldBack { headers, .. } = &result
+            && let Err(refusal) = self.verify_decisions(headers)
+        {
+            return self.refused(io, update, origin, name, refusal);
+        }
         match result {
             VerifiedUpdate::Advanced { state, headers, set_changes } => {
                 self.held = None;
@@ -144,7 +219,7 @@ impl Client {
                     _ => self.keep(io, state, headers, set_changes.len()),
                 }
             }
-            VerifiedUpdate::Refused(refusal) => self.refused(io, update, origin, refusal),
+            VerifiedUpdate::Refused(refusal) => self.refused(io, update, origin, name, refusal),
         }
     }
 
@@ -164,24 +239,9 @@ impl Client {
         io.append(vec![record], After::Client { domain, state, height, hash, headers });
     }
 
-    fn refused(&mut self, io: &mut Io, update: Opaque, origin: UpdateOrigin, refusal: Refusal) {
-        let domain = self.setup.domain;
-        let ours = refusal.height.and_then(|height| self.headers.get(&height));
-        match (refusal.gravity, ours) {
-            (Gravity::Equivocation, Some(ours)) => {
-                let evidence =
-                    Misbehaviour::Equivocation { domain, ours: ours.header().clone(), theirs: update, at: io.now };
-                io.append(vec![Record::Misbehaviour(evidence)], After::Frozen { domain });
-            }
-            _ => {
-                io.report(Report::Lie { domain, origin, refusal });
-                self.rest(io, true);
-            }
-        }
-    }
-
     /// Takes over what is now durable.
     fn durable(&mut self, io: &mut Io, state: Opaque, height: Height, hash: Hash32, headers: Vec<VerifiedHeader>) {
+        // Durable before anything that froze the client meanwhile: it holds in any case.
         let is_full = headers.len() >= usize::try_from(io.limits.update_headers).unwrap_or(usize::MAX) / 2;
         self.trusted = state;
         self.height = height;
@@ -191,7 +251,7 @@ impl Client {
         while self.headers.len() > KEPT_HEADERS {
             self.headers.pop_first();
         }
-        self.is_busy = false;
+        self.end_step();
         self.next_poll = if is_full { io.now } else { io.after(self.setup.poll_interval) };
         self.advance(io);
     }
@@ -222,13 +282,17 @@ impl Machine {
         origin: UpdateOrigin,
         result: VerifiedUpdate<Opaque>,
     ) {
+        let name = self.name_of(&origin);
         if let Some(client) = self.clients.get_mut(&domain) {
-            client.verified(&mut self.io, update, origin, result);
+            client.verified(&mut self.io, update, origin, &name, result);
         }
     }
 
     pub(super) fn on_set_confirmed(&mut self, domain: Domain, statement: SetStatement, agrees: Option<bool>) {
         let Some(client) = self.clients.get_mut(&domain) else { return };
+        if client.is_dropped(&mut self.io) {
+            return;
+        }
         if agrees == Some(true) {
             let trusted = client.trusted.clone();
             self.io.push(Effect::ApplySetStatement { domain, trusted, statement });
@@ -239,6 +303,9 @@ impl Machine {
 
     pub(super) fn on_set_applied(&mut self, domain: Domain, result: Result<Opaque, Refusal>) {
         let Some(client) = self.clients.get_mut(&domain) else { return };
+        if client.is_dropped(&mut self.io) {
+            return;
+        }
         match result {
             Ok(state) => client.keep(&mut self.io, state, Vec::new(), 0),
             Err(refusal) => {
@@ -260,22 +327,6 @@ impl Machine {
         let Some(client) = self.clients.get_mut(&domain) else { return };
         client.durable(&mut self.io, state, height, hash, headers);
         self.tell_client(domain);
-        self.advance_flows_from(domain);
-    }
-
-    pub(super) fn client_is_frozen(&mut self, domain: Domain) {
-        if let Some(client) = self.clients.get_mut(&domain) {
-            client.is_frozen = true;
-            client.is_busy = false;
-            self.io.report(Report::Frozen { domain });
-        }
-    }
-
-    pub(super) fn on_unfrozen(&mut self, domain: Domain) {
-        if let Some(client) = self.clients.get_mut(&domain) {
-            client.is_frozen = false;
-            client.advance(&mut self.io);
-        }
         self.advance_flows_from(domain);
     }
 

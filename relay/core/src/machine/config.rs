@@ -66,10 +66,12 @@ pub struct LaneSetup {
 }
 
 /// One peer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PeerSetup {
     /// Its number.
     pub id: PeerId,
+    /// Its name, for evidence against it.
+    pub name: String,
     /// What it does.
     pub role: Role,
 }

@@ -62,13 +62,19 @@ impl Desk {
         }
     }
 
-    /// Whether something can be done about a request now. One whose header our own node has not brought yet waits for
-    /// it, and holds up nobody else's.
+    /// Forgets the wait after a failure.
+    pub const fn forget_waits(&mut self, now: UnixMillis) {
+        self.tries = 0;
+        self.next_try = now;
+    }
+
+    /// Whether something can be done about a request now. One whose header our own node has not brought or confirmed yet
+    /// waits for it, and holds up nobody else's.
     fn is_actionable(&self, client: &Client, request: &Request) -> bool {
-        client.is_frozen
+        client.is_frozen()
             || request.index <= self.durable.index
             || request.claim.first > self.durable.index.next()
-            || request.claim.height <= client.height
+            || request.claim.height <= client.confirmed_height()
     }
 
     fn take_actionable(&mut self, client: &Client) -> Option<Request> {
@@ -94,17 +100,23 @@ impl Machine {
     /// When time alone lets a desk go on.
     pub(super) fn desk_due(&self, desk: &Desk) -> Option<UnixMillis> {
         let client = self.clients.get(&desk.lane.origin(desk.flow.direction).domain)?;
-        let is_due = desk.work.is_none() && desk.waiting.iter().any(|request| desk.is_actionable(client, request));
+        let is_due = desk.work.is_none()
+            && !self.is_paused(desk.flow)
+            && desk.waiting.iter().any(|request| desk.is_actionable(client, request));
         is_due.then_some(desk.next_try)
     }
 
     pub(super) fn on_attest_request(&mut self, peer: PeerId, claim: Claim, index: Index, epoch: Epoch) {
         let flow = claim.flow;
+        let is_paused = self.is_paused(flow);
         let request = Request { peer, claim, index, epoch };
         let Some(desk) = self.desks.get_mut(&flow) else {
             let declined = Declined { flow, index, reason: DeclineReason::UnknownLane };
             return self.io.push(Effect::Send { peer, frame: Frame::Declined(declined) });
         };
+        if is_paused {
+            return desk.decline(&mut self.io, &request, DeclineReason::Paused);
+        }
         if desk.waiting.iter().filter(|other| other.peer == peer).count() >= MAX_WAITING_REQUESTS {
             return desk.decline(&mut self.io, &request, DeclineReason::Busy);
         }
@@ -115,11 +127,14 @@ impl Machine {
     }
 
     pub(super) fn advance_desk(&mut self, flow: Flow) {
+        if self.is_paused(flow) {
+            return;
+        }
         let Some(desk) = self.desks.get_mut(&flow) else { return };
         let Some(client) = self.clients.get(&desk.lane.origin(flow.direction).domain) else { return };
         while desk.work.is_none() && desk.next_try <= self.io.now {
             let Some(mut request) = desk.take_actionable(client) else { return };
-            if client.is_frozen {
+            if client.is_frozen() {
                 desk.decline(&mut self.io, &request, DeclineReason::Unconfirmed);
                 continue;
             }

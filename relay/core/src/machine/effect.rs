@@ -12,6 +12,7 @@ use crate::light_client::{HoldReason, Refusal, SetStatement};
 use crate::machine::config::PeerId;
 use crate::machine::input::{ClaimOrigin, Recipient};
 use crate::opaque::Opaque;
+use crate::order::OrderRefusal;
 use crate::record::{IntentRecord, Record};
 use crate::verify::{VerifiedExtension, VerifiedHeader};
 
@@ -26,6 +27,10 @@ pub struct JobId(pub u64);
 /// Number of a received frame, given by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiptId(pub u64);
+
+/// Number of an operator's order, given by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId(pub u64);
 
 /// Who served an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,11 @@ pub enum Effect {
         update: Opaque,
         /// Who served it.
         origin: UpdateOrigin,
+    },
+    /// Ask every own node for the hash of its block at the height of a verified header → `HeaderConfirmed`.
+    ConfirmHeader {
+        /// The header.
+        header: Box<VerifiedHeader>,
     },
     /// Ask the own nodes about a validator set → `SetConfirmed`.
     ConfirmSet {
@@ -257,10 +267,41 @@ pub enum Report {
         /// The check that failed.
         refusal: Refusal,
     },
-    /// The client of a chain is frozen: two final headers at one height.
+    /// Own nodes were asked about a verified header.
+    HeaderConfirmed {
+        /// The chain.
+        domain: Domain,
+        /// The header.
+        height: Height,
+        /// Own nodes that have the same one.
+        agreeing: usize,
+        /// Own nodes that have another one.
+        contrary: usize,
+        /// Own nodes that can't say yet.
+        silent: usize,
+    },
+    /// An own node has another block than a sealed header.
+    Contradicted {
+        /// The chain.
+        domain: Domain,
+        /// The height.
+        height: Height,
+        /// The node, by its configured name.
+        node: String,
+        /// Hash of its block.
+        theirs: Hash32,
+    },
+    /// The client of a chain is frozen: two statements about one height, kept as evidence.
     Frozen {
         /// The chain.
         domain: Domain,
+    },
+    /// An operator's order was carried out, or refused. Its record is durable in the first case.
+    OrderEnded {
+        /// Which.
+        id: OrderId,
+        /// How it ended.
+        end: Result<(), OrderRefusal>,
     },
     /// A claim about a flow was refused.
     ClaimRefused {

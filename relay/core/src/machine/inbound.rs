@@ -116,6 +116,13 @@ impl Inbound {
         self.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_asking(peer));
     }
 
+    /// Forgets every wait after a failure.
+    pub fn forget_waits(&mut self, now: UnixMillis) {
+        (self.tries, self.next_try) = (0, now);
+        self.next_read = now;
+        self.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_waits());
+    }
+
     fn decline(&self, io: &mut Io, receipt: ReceiptId, index: Index, reason: DeclineReason) {
         let declined = Declined { flow: self.flow, index, reason };
         io.push(Effect::Send { peer: self.peer, frame: Frame::Declined(declined) });
@@ -143,11 +150,13 @@ impl Machine {
     /// When time alone lets an inbound flow go on.
     pub(super) fn inbound_due(&self, inbound: &Inbound) -> Option<UnixMillis> {
         let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
+        let is_paused = self.is_paused(inbound.flow);
         let can_carry = inbound.job.is_none()
             && !inbound.is_in_dispute
+            && !is_paused
             && crate::machine::carry::has_next(inbound, committee, self.sent(inbound.flow));
         let read = (!inbound.is_reading).then_some(inbound.next_read);
-        let ask = committee.and_then(|committee| {
+        let ask = committee.filter(|_| !is_paused).and_then(|committee| {
             let stale = |incoming: &&Incoming| incoming.is_durable && !incoming.is_ready(committee.epoch());
             let stale = inbound.queue.iter().filter(stale).take(ASKED_AT_ONCE);
             stale.filter_map(|incoming| incoming.quorum.next_due()).min()
@@ -163,11 +172,15 @@ impl Machine {
 
     pub(super) fn on_extension(&mut self, peer: PeerId, receipt: ReceiptId, claim: Claim, evidence: Vec<Evidence>) {
         let flow = claim.flow;
+        let is_paused = self.is_paused(flow);
         let Some(inbound) = self.inbound.get_mut(&flow).filter(|inbound| inbound.peer == peer) else {
             let declined = Declined { flow, index: claim.first, reason: DeclineReason::UnknownLane };
             self.io.push(Effect::Send { peer, frame: Frame::Declined(declined) });
             return self.io.push(Effect::Release(receipt));
         };
+        if is_paused {
+            return inbound.decline(&mut self.io, receipt, claim.first, DeclineReason::Paused);
+        }
         if inbound.parked.len() >= self.io.limits.parked_claims {
             return inbound.decline(&mut self.io, receipt, claim.first, DeclineReason::Busy);
         }
@@ -188,7 +201,7 @@ impl Machine {
                 Decision::Known
             } else if first != inbound.verified.index.next() {
                 Decision::Decline(DeclineReason::Gap)
-            } else if client.is_frozen {
+            } else if client.is_frozen() {
                 Decision::Decline(DeclineReason::Unconfirmed)
             } else if let Some(header) = client.headers.get(&front.claim.height) {
                 let Some(committee) = committee else { return };
@@ -298,6 +311,9 @@ impl Machine {
 
     /// Asks the attesters again for heads whose signatures are of another epoch than the one in force.
     pub(super) fn reattest(&mut self, flow: Flow) {
+        if self.is_paused(flow) {
+            return;
+        }
         let attesters = self.ready_attesters();
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
@@ -385,7 +401,7 @@ impl Machine {
 
     /// Delivers or settles what is next, one transaction per flow at a time.
     pub(super) fn carry(&mut self, flow: Flow) {
-        let Some(inbound) = self.inbound.get(&flow) else { return };
+        let Some(inbound) = self.inbound.get(&flow).filter(|_| !self.is_paused(flow)) else { return };
         if inbound.job.is_some() || inbound.is_in_dispute || inbound.next_try > self.io.now {
             return;
         }

@@ -9,8 +9,9 @@ use crate::ids::{Domain, Height, Index};
 use crate::lane::Flow;
 use crate::light_client::{Refusal, SetStatement};
 use crate::machine::config::PeerId;
-use crate::machine::effect::{JobId, ReceiptId, Ticket, UpdateOrigin};
+use crate::machine::effect::{JobId, OrderId, ReceiptId, Ticket, UpdateOrigin};
 use crate::opaque::Opaque;
+use crate::order::Order;
 use crate::record::IntentEnd;
 use crate::verify::{VerifiedEvidence, VerifiedExtension, VerifiedUpdate};
 
@@ -62,6 +63,17 @@ pub enum Input {
         origin: UpdateOrigin,
         /// What came of it.
         result: VerifiedUpdate<Opaque>,
+    },
+    /// Answer to `ConfirmHeader`.
+    HeaderConfirmed {
+        /// The chain.
+        domain: Domain,
+        /// Height of the header.
+        height: Height,
+        /// Its hash.
+        hash: Hash32,
+        /// One statement for each own node; `Nothing` when none is configured.
+        answer: Fetched<Vec<NodeStatement>>,
     },
     /// Answer to `ConfirmSet`: whether the own nodes agree; `None` when they can't say yet.
     SetConfirmed {
@@ -168,8 +180,22 @@ pub enum Input {
         /// The set.
         answer: Fetched<Committee>,
     },
-    /// The operator let a frozen client go on, durably.
-    Unfrozen(Domain),
+    /// An operator orders something; answered by [`crate::machine::effect::Report::OrderEnded`].
+    Order {
+        /// Number of the order, given by the caller.
+        id: OrderId,
+        /// The order.
+        order: Order,
+    },
+}
+
+/// What one own node says of a height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatement {
+    /// The node, as named in the configuration.
+    pub node: String,
+    /// Hash of its block there; `None` when it has none yet or does not answer.
+    pub hash: Option<Hash32>,
 }
 
 /// For whom an update is fetched.

@@ -9,7 +9,7 @@ use crate::hash::Hash32;
 use crate::ids::{Domain, Height, Index, UnixMillis};
 use crate::lane::Flow;
 use crate::machine::config::{Limits, PeerId};
-use crate::machine::effect::{Effect, JobId, ReceiptId, Report, Ticket};
+use crate::machine::effect::{Effect, JobId, OrderId, ReceiptId, Report, Ticket};
 use crate::opaque::Opaque;
 use crate::record::Record;
 use crate::verify::VerifiedHeader;
@@ -37,6 +37,8 @@ pub(super) enum After {
     Intent { job: JobId },
     /// A transaction's end is known.
     IntentClosed { job: JobId },
+    /// An operator's order may take effect.
+    Order { id: OrderId },
     /// Nothing waits for it.
     Nothing,
 }
@@ -108,6 +110,13 @@ impl Io {
             if let Some((_, pending)) = self.retries.pop_front() {
                 self.append(pending.records, pending.after);
             }
+        }
+    }
+
+    /// Offers everything again that waits for another try.
+    pub fn retry_all(&mut self) {
+        for (_, pending) in core::mem::take(&mut self.retries) {
+            self.append(pending.records, pending.after);
         }
     }
 

@@ -129,6 +129,13 @@ impl Outbound {
         }
     }
 
+    /// Forgets every wait after a failure.
+    pub fn forget_waits(&mut self, now: UnixMillis) {
+        (self.tries, self.next_observe) = (0, now);
+        (self.send_tries, self.next_send) = (0, now);
+        self.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_waits());
+    }
+
     fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {
         self.queue.iter_mut().find(|out| out.tip.index == index)
     }
@@ -165,7 +172,8 @@ impl Machine {
     /// When time alone lets an outbound flow go on.
     pub(super) fn outbound_due(&self, out: &Outbound) -> Option<UnixMillis> {
         let observe = self.can_observe(out).then_some(out.next_observe);
-        let ask = self.committees.get(&out.lane.target_verifier(out.flow.direction)).and_then(|_| {
+        let committee = self.committees.get(&out.lane.target_verifier(out.flow.direction));
+        let ask = committee.filter(|_| !self.is_paused(out.flow)).and_then(|_| {
             let unsigned = out.queue.iter().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
             unsigned.take(ASKED_AT_ONCE).filter_map(|outgoing| outgoing.quorum.next_due()).min()
         });
@@ -174,6 +182,9 @@ impl Machine {
 
     /// When the next unsent extension may be tried: it is attested, and the peer is there to take it or its headers.
     fn send_due(&self, out: &Outbound) -> Option<UnixMillis> {
+        if self.is_paused(out.flow) {
+            return None;
+        }
         let next = out.queue.iter().take(self.io.limits.send_window).find(|outgoing| !outgoing.is_sent)?;
         let peer = self.peers.get(&out.peer).filter(|peer| peer.is_ready && next.evidence.is_some())?;
         let domain = out.lane.origin(out.flow.direction).domain;
@@ -183,8 +194,9 @@ impl Machine {
     fn can_observe(&self, out: &Outbound) -> bool {
         let client = self.clients.get(&out.lane.origin(out.flow.direction).domain);
         !out.is_observing
+            && !self.is_paused(out.flow)
             && out.queue.len() < self.io.limits.outbound_window
-            && client.is_some_and(|client| !client.is_frozen && client.header_range().is_some())
+            && client.is_some_and(|client| !client.is_frozen() && client.header_range().is_some())
     }
 
     fn start_observing(&mut self, flow: Flow) {
@@ -354,6 +366,9 @@ impl Machine {
 
     /// Asks every attester for the heads that lack signatures.
     pub(super) fn ask_attesters(&mut self, flow: Flow) {
+        if self.is_paused(flow) {
+            return;
+        }
         let attesters = self.ready_attesters();
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
@@ -376,6 +391,9 @@ impl Machine {
 
     /// Sends attested extensions in order, as far as the window and the peer's light client go.
     pub(super) fn send_extensions(&mut self, flow: Flow) {
+        if self.is_paused(flow) {
+            return;
+        }
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let Some(peer) = self.peers.get_mut(&out.peer) else { return };
         if !peer.is_ready || out.next_send > self.io.now {

@@ -43,6 +43,11 @@ impl Quorum {
         self.ask_again.remove(&peer);
     }
 
+    /// Everybody may be asked again at once.
+    pub fn forget_waits(&mut self) {
+        self.ask_again.clear();
+    }
+
     pub fn next_due(&self) -> Option<UnixMillis> {
         if self.is_closing { None } else { self.ask_again.values().min().copied() }
     }

@@ -26,7 +26,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub const fn new(setup: PeerSetup) -> Self {
+    pub fn new(setup: PeerSetup) -> Self {
         Self { setup, is_ready: false, clients: BTreeMap::new(), feeding: BTreeMap::new() }
     }
 
@@ -81,7 +81,7 @@ impl Machine {
 
     pub(super) fn on_peer_down(&mut self, peer: PeerId) {
         if let Some(known) = self.peers.get_mut(&peer) {
-            *known = Peer::new(known.setup);
+            *known = Peer::new(known.setup.clone());
         }
         for flow in self.outbound.values_mut() {
             flow.forget_session(peer);

@@ -5,9 +5,11 @@ use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
 use crate::light_client::HoldReason;
 use crate::machine::Machine;
+use crate::machine::client::Client;
 use crate::machine::config::PeerId;
 use crate::machine::inbound::Inbound;
 use crate::machine::outbound::Outbound;
+use crate::record::Frozen;
 use crate::recovery::Side;
 
 /// Why a flow does not go on this very moment. The closed list behind `why`, the API, the logs and the metric label.
@@ -39,11 +41,13 @@ pub enum WaitReason {
     Retry,
     /// Journal and gateway (or journal and peer) differ; an operator must look.
     Dispute,
+    /// The operator has paused the lane.
+    Paused,
 }
 
 impl WaitReason {
     /// Every reason, for documentation and metric labels.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Idle,
         Self::Header,
         Self::HeldBack,
@@ -57,6 +61,7 @@ impl WaitReason {
         Self::Transaction,
         Self::Retry,
         Self::Dispute,
+        Self::Paused,
     ];
 
     /// The word used everywhere.
@@ -76,6 +81,7 @@ impl WaitReason {
             Self::Transaction => "transaction",
             Self::Retry => "retry",
             Self::Dispute => "dispute",
+            Self::Paused => "paused",
         }
     }
 
@@ -91,7 +97,7 @@ impl WaitReason {
         match self {
             Self::Idle => "nobody",
             Self::Header | Self::HeldBack => "the chain's validators",
-            Self::Frozen | Self::Dispute => "the operator",
+            Self::Frozen | Self::Dispute | Self::Paused => "the operator",
             Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
             Self::Attestations => "the attesters",
             Self::Peer | Self::Acceptance | Self::Outcome => "the peer",
@@ -134,8 +140,18 @@ pub struct ClientStatus {
     pub timestamp: Option<UnixMillis>,
     /// Why headers wait.
     pub held: Option<HoldReason>,
+    /// Over what an operator must decide, when the client is frozen.
+    pub frozen: Option<Frozen>,
+    /// The last header on which an own node agreed, where the chain's proofs need that; else as `height`.
+    pub confirmed: Height,
+}
+
+impl ClientStatus {
     /// Whether an operator must decide.
-    pub is_frozen: bool,
+    #[must_use]
+    pub const fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
 }
 
 /// The attester set of one verifier, as last read.
@@ -179,7 +195,8 @@ impl Machine {
             height: client.height,
             timestamp: client.headers.last_key_value().map(|(_, header)| header.header().timestamp),
             held: client.held,
-            is_frozen: client.is_frozen,
+            frozen: client.frozen,
+            confirmed: client.confirmed_height(),
         });
         let outbound = self.outbound.values().map(|flow| self.outbound_status(flow));
         let inbound = self.inbound.values().map(|flow| self.inbound_status(flow));
@@ -191,7 +208,7 @@ impl Machine {
             finished: desk.durable.index,
             votes: 0,
             oldest: None,
-            waits_for: WaitReason::Idle,
+            waits_for: if self.is_paused(desk.flow) { WaitReason::Paused } else { WaitReason::Idle },
             next_step: self.desk_due(desk),
         });
         let committees = self.committees.iter().map(|((domain, verifier), committee)| CommitteeStatus {
@@ -218,8 +235,10 @@ impl Machine {
         let knows_committee = self.committees.contains_key(&out.lane.target_verifier(out.flow.direction));
         let waits_for = if out.is_in_dispute {
             WaitReason::Dispute
-        } else if client.is_some_and(|client| client.is_frozen) {
+        } else if client.is_some_and(Client::is_frozen) {
             WaitReason::Frozen
+        } else if self.is_paused(out.flow) {
+            WaitReason::Paused
         } else if unsigned.is_some() {
             if knows_committee { WaitReason::Attestations } else { WaitReason::Committee }
         } else if !out.queue.is_empty() {
@@ -257,6 +276,8 @@ impl Machine {
             self.outbound.get(&outbox).is_some_and(|outbox| outbox.accepted.index > inbound.durable.index);
         let waits_for = if inbound.is_in_dispute {
             WaitReason::Dispute
+        } else if self.is_paused(inbound.flow) {
+            WaitReason::Paused
         } else if inbound.queue.is_empty() {
             if awaits_outcomes { WaitReason::Outcome } else { WaitReason::Idle }
         } else if inbound.job.is_some() {

@@ -39,6 +39,13 @@ enum Stage {
 }
 
 impl Job {
+    /// Asks about the transaction again at once.
+    pub const fn forget_waits(&mut self, now: UnixMillis) {
+        if let Stage::Following(at) = &mut self.stage {
+            *at = now;
+        }
+    }
+
     pub fn next_due(&self) -> Option<UnixMillis> {
         match self.stage {
             Stage::Following(at) => Some(at),

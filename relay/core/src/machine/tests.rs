@@ -1,5 +1,7 @@
 //! The machine, input by input: what it asks for, and what it leaves alone.
 
+mod orders;
+
 use k256::ecdsa::SigningKey;
 
 use super::*;
@@ -120,7 +122,10 @@ impl Bench {
             poll_interval: core::time::Duration::from_secs(1),
         };
         let role = if target.is_some() { Role::Relay } else { Role::Attester };
-        let peers = [PeerSetup { id: PEER, role: Role::Relay }, PeerSetup { id: ATTESTER, role: Role::Attester }];
+        let peers = [
+            PeerSetup { id: PEER, name: "far".to_owned(), role: Role::Relay },
+            PeerSetup { id: ATTESTER, name: "attester".to_owned(), role: Role::Attester },
+        ];
         let config = MachineConfig {
             role,
             chains: vec![chain("here"), chain("there")],

@@ -182,7 +182,7 @@ impl Metrics {
             client_behind: to
                 .plain("client_behind_blocks", "Blocks that the highest usable node is ahead of the light client"),
             client_lag: to.plain("client_lag_seconds", "Age of the last final header, by the chain's own clock"),
-            client_frozen: to.plain("client_frozen_bool", "1 when two final headers at one height froze the client"),
+            client_frozen: to.plain("client_frozen_bool", "1 when two statements about one height froze the client"),
             client_waiting: to.plain("client_waiting_bool", "1 for the reason why headers wait at the moment"),
             client_verified: to.plain("client_verified_headers", "Headers found final"),
             client_set_changes: to.plain("client_set_changes", "Changes of the validator set"),

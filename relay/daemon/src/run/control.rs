@@ -92,7 +92,7 @@ impl Backend {
                 height: client.height.0,
                 timestamp: client.timestamp.map(|time| time.0),
                 held_back: client.held.map(|reason| reason.to_string()),
-                is_frozen: client.is_frozen,
+                is_frozen: client.is_frozen(),
                 endpoints: endpoints.collect(),
             }
         });

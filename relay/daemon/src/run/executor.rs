@@ -66,6 +66,7 @@ impl Executor {
             Effect::FetchUpdate { domain, recipient, after, max_headers } => {
                 self.fetch_update(domain, recipient, after, max_headers);
             }
+            Effect::ConfirmHeader { header } => self.confirm_header(*header),
             Effect::ConfirmSet { domain, statement } => self.confirm_set(domain, statement),
             Effect::ReadHint { flow } => self.read_hint(flow),
             Effect::Observe(request) => self.observe(request),

@@ -86,7 +86,11 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(Machine
         role: config.node.role,
         chains: setups,
         lanes: lanes.collect(),
-        peers: (0_u32..).map(PeerId).zip(&config.peers).map(|(id, peer)| PeerSetup { id, role: peer.role }).collect(),
+        peers: (0_u32..)
+            .map(PeerId)
+            .zip(&config.peers)
+            .map(|(id, peer)| PeerSetup { id, name: peer.name.clone(), role: peer.role })
+            .collect(),
         limits,
         jitter_seed,
     };

@@ -102,8 +102,8 @@ impl Readiness {
     ) {
         let subject = || format!("chain {}", handles.chain_name(client.domain));
         let survey = picture.survey.chains.get(&client.domain);
-        if client.is_frozen {
-            let reason = "two final headers at one height: the operator must decide";
+        if let Some(frozen) = client.frozen {
+            let reason = format!("two statements about one height: the operator must decide ({frozen})");
             troubles.push(Trouble::new(TroubleKind::ChainFrozen, subject(), reason));
         }
         let held_for = lasting(&mut self.held, client.domain, client.height, client.held.is_some(), now);
@@ -135,7 +135,8 @@ impl Readiness {
     /// What a flow waits for, when it has waited too long at the same place.
     fn flow(&mut self, handles: &Handles, flow: &FlowStatus, now: UnixMillis) -> Option<Trouble> {
         let key = (flow.flow, flow.side);
-        if flow.waits_for == WaitReason::Idle {
+        // A paused lane stands still because somebody wants it to.
+        if matches!(flow.waits_for, WaitReason::Idle | WaitReason::Paused) {
             self.places.remove(&key);
             return None;
         }

@@ -87,8 +87,20 @@ impl Reporter {
             }
             Report::Frozen { domain } => {
                 let chain = self.handles.chain_name(domain);
-                error!(chain, "two final headers at one height: the client is frozen until an operator decides");
+                error!(chain, "two statements about one height: the client is frozen until an operator decides");
             }
+            Report::HeaderConfirmed { domain, height, agreeing, contrary, silent } => {
+                let chain = self.handles.chain_name(domain);
+                debug!(chain, height = height.0, agreeing, contrary, silent, "own nodes were asked about a header");
+            }
+            Report::Contradicted { domain, height, node, theirs } => {
+                let chain = self.handles.chain_name(domain);
+                error!(chain, height = height.0, node, %theirs, "an own node has another block than the sealed header");
+            }
+            Report::OrderEnded { id, end } => match end {
+                Ok(()) => info!(order = id.0, "an operator's order was carried out"),
+                Err(refusal) => warn!(order = id.0, %refusal, "an operator's order was refused"),
+            },
             Report::ClaimRefused { flow, peer, refusal } => self.claim_refused(flow, peer, &refusal),
             Report::Journalled { flow, tip, count } => {
                 let label = self.label(flow);
@@ -151,7 +163,7 @@ impl Reporter {
         for client in &status.clients {
             let chain = self.handles.chain_name(client.domain);
             let lag = client.timestamp.map(|time| age(time, now));
-            self.metrics.client(chain, client.height, lag, client.held, client.is_frozen);
+            self.metrics.client(chain, client.height, lag, client.held, client.is_frozen());
             if let Some(endpoints) = endpoints.get(&client.domain) {
                 self.metrics.endpoints(chain, endpoints, client.height);
             }

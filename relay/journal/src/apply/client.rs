@@ -1,12 +1,12 @@
-//! Records about light clients: their progress, their freezing, and what an operator decided.
+//! Records about light clients: their progress and their freezing.
 
 use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::{Domain, Height, UnixMillis};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::opaque::Opaque;
-use cityrelay_core::record::Misbehaviour;
+use cityrelay_core::record::{Frozen, Misbehaviour};
 use cityrelay_core::recovery::KEPT_HEADERS;
-use cityrelay_wire::row::{ClientRow, FrozenRow, UnfrozenRow, encode_row, header_key};
+use cityrelay_wire::row::{ClientRow, DecidedRow, FrozenRow, encode_row, header_key};
 
 use super::Batch;
 use crate::error::JournalError;
@@ -15,8 +15,7 @@ use crate::table::Table;
 
 impl Batch<'_> {
     /// Checks, in order: the chain is not frozen; the client does not go back or sideways; the headers ascend up to its
-    /// height; none contradicts a header held at its height (invariant I8). After an operator's decision the next state
-    /// may go back once, and replaces the headers from there on.
+    /// height; none contradicts a header held at its height (invariant I8) or an operator's decision.
     pub(super) fn on_client(
         &mut self,
         domain: Domain,
@@ -32,8 +31,7 @@ impl Batch<'_> {
             self.counters.clients += 1;
         }
         let mut kept_headers = held.as_ref().map_or(0, |held| held.headers);
-        let was_decided = held.as_ref().is_some_and(|held| held.chosen.is_some());
-        if let Some(held) = held.filter(|_| !was_decided)
+        if let Some(held) = held
             && (height < held.height || (height == held.height && hash != held.hash))
         {
             return Err(JournalError::ClientBackwards {
@@ -43,10 +41,6 @@ impl Batch<'_> {
                 got: height,
                 got_hash: hash,
             });
-        }
-        if was_decided {
-            let first = headers.first().map_or(height.next(), |header| header.height);
-            kept_headers -= self.forget_headers(domain, first, Height(u64::MAX))?.min(kept_headers);
         }
         let mut before = None;
         for header in headers {
@@ -60,7 +54,7 @@ impl Batch<'_> {
         if let Some(oldest) = height.0.checked_sub(kept) {
             kept_headers -= self.forget_headers(domain, Height(0), Height(oldest))?.min(kept_headers);
         }
-        let row = ClientRow { state: state.clone(), height, hash, chosen: None, headers: kept_headers };
+        let row = ClientRow { state: state.clone(), height, hash, headers: kept_headers };
         self.rows.write(Table::Clients, &domain.0.0, &row)
     }
 
@@ -68,20 +62,21 @@ impl Batch<'_> {
     fn keep_header(&mut self, domain: Domain, header: &Header) -> Result<bool, JournalError> {
         let key = header_key(domain, header.height);
         let held: Option<Header> = rows::read(&self.rows, Table::Headers, &key)?;
+        let conflict =
+            |expected| JournalError::HeaderConflict { domain, height: header.height, expected, got: header.hash };
         if let Some(held) = held.as_ref().filter(|held| held.hash != header.hash) {
-            return Err(JournalError::HeaderConflict {
-                domain,
-                height: header.height,
-                expected: held.hash,
-                got: header.hash,
-            });
+            return Err(conflict(held.hash));
+        }
+        let decided: Option<DecidedRow> = rows::read(&self.rows, Table::Decided, &key)?;
+        if let Some(decided) = decided.filter(|decided| decided.rejected == header.hash) {
+            return Err(conflict(decided.chosen));
         }
         self.rows.write(Table::Headers, &key, header)?;
         Ok(held.is_none())
     }
 
     /// Drops the headers from `first` to `last`, both included, and says how many.
-    fn forget_headers(&mut self, domain: Domain, first: Height, last: Height) -> Result<u32, JournalError> {
+    pub(super) fn forget_headers(&mut self, domain: Domain, first: Height, last: Height) -> Result<u32, JournalError> {
         let end = header_key(domain, last);
         let mut keys = Vec::new();
         rows::scan(&self.rows, Table::Headers, &domain.0.0, &header_key(domain, first), |key, _| {
@@ -97,45 +92,28 @@ impl Batch<'_> {
         Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
     }
 
-    fn frozen(&self, domain: Domain) -> Result<Option<FrozenRow>, JournalError> {
+    pub(super) fn frozen(&self, domain: Domain) -> Result<Option<FrozenRow>, JournalError> {
         rows::read(&self.rows, Table::Frozen, &domain.0.0)
     }
 
-    /// The same evidence is kept once, whenever it is seen again. An equivocation freezes its chain.
+    /// The same evidence is kept once, whenever it is seen again. Two statements about one height freeze their chain.
     pub(super) fn on_misbehaviour(&mut self, misbehaviour: &Misbehaviour) -> Result<(), JournalError> {
         let key = keccak256(&encode_row(Table::Misbehaviour.name(), &[], &timeless(misbehaviour))?);
         if rows::read::<Misbehaviour>(&self.rows, Table::Misbehaviour, &key.0)?.is_none() {
             self.counters.misbehaviour += 1;
             self.rows.write(Table::Misbehaviour, &key.0, misbehaviour)?;
         }
-        if let Misbehaviour::Equivocation { domain, ours, at, .. } = misbehaviour
-            && self.frozen(*domain)?.is_none()
-        {
+        let (domain, ours, theirs, at) = match misbehaviour {
+            Misbehaviour::Equivocation { domain, ours, theirs_hash, at, .. } => (domain, ours, theirs_hash, at),
+            Misbehaviour::Contradiction { domain, ours, theirs, at, .. } => (domain, ours, theirs, at),
+            Misbehaviour::ConflictingHead { .. } | Misbehaviour::AuditDifference { .. } => return Ok(()),
+        };
+        if self.frozen(*domain)?.is_none() {
             self.counters.frozen += 1;
-            self.rows.write(Table::Frozen, &domain.0.0, &FrozenRow { ours: ours.hash, at: *at })?;
+            let frozen = Frozen { height: ours.height, ours: ours.hash, theirs: *theirs };
+            self.rows.write(Table::Frozen, &domain.0.0, &FrozenRow { frozen, at: *at })?;
         }
         Ok(())
-    }
-
-    pub(super) fn on_unfrozen(
-        &mut self,
-        domain: Domain,
-        hash: Hash32,
-        who: &str,
-        at: UnixMillis,
-    ) -> Result<(), JournalError> {
-        if self.frozen(domain)?.is_none() {
-            return Err(JournalError::NotFrozen { domain });
-        }
-        self.counters.frozen = self.counters.frozen.saturating_sub(1);
-        self.rows.remove(Table::Frozen, &domain.0.0);
-        if let Some(client) = rows::read::<ClientRow>(&self.rows, Table::Clients, &domain.0.0)? {
-            self.rows.write(Table::Clients, &domain.0.0, &ClientRow { chosen: Some(hash), ..client })?;
-        }
-        let number = self.counters.unfrozen;
-        self.counters.unfrozen += 1;
-        let row = UnfrozenRow { domain, hash, who: who.to_owned(), at };
-        self.rows.write(Table::Unfrozen, &number.to_be_bytes(), &row)
     }
 }
 
@@ -144,6 +122,7 @@ fn timeless(misbehaviour: &Misbehaviour) -> Misbehaviour {
     let mut copy = misbehaviour.clone();
     match &mut copy {
         Misbehaviour::Equivocation { at, .. }
+        | Misbehaviour::Contradiction { at, .. }
         | Misbehaviour::ConflictingHead { at, .. }
         | Misbehaviour::AuditDifference { at, .. } => *at = UnixMillis(0),
     }

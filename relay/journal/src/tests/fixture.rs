@@ -11,6 +11,7 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
+use cityrelay_core::order::{Action, AuditRecord, Choice, Operator, Order};
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::record::{ExtensionRecord, IntentRecord, Misbehaviour, Purpose, Record};
 
@@ -176,7 +177,26 @@ pub fn intent(name: &str, purpose: Purpose) -> IntentRecord {
 }
 
 pub fn equivocation(at: u64) -> Misbehaviour {
-    Misbehaviour::Equivocation { domain: domain(), ours: header(5, "a"), theirs: opaque(b"other"), at: UnixMillis(at) }
+    Misbehaviour::Equivocation {
+        domain: domain(),
+        ours: header(5, "a"),
+        theirs: opaque(b"other"),
+        theirs_hash: header(5, "b").hash,
+        served_by: "node".to_owned(),
+        at: UnixMillis(at),
+    }
+}
+
+/// An operator's order.
+pub fn audit(at: u64, action: Action) -> Record {
+    let who = Operator { uid: 1000, name: "chen".to_owned() };
+    Record::Audit(AuditRecord { at: UnixMillis(at), order: Order { who, reason: "asked".to_owned(), action } })
+}
+
+/// The decision about [`equivocation`].
+pub fn unfreeze(choice: Choice) -> Action {
+    let (ours, theirs) = (header(5, "a").hash, header(5, "b").hash);
+    Action::Unfreeze { domain: domain(), height: Height(5), ours, theirs, choice }
 }
 
 /// A journal in which these batches are durable.

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 
 use cityrelay_core::chain::ChainPoint;
-use cityrelay_core::ids::Index;
+use cityrelay_core::ids::{Height, Index};
 use cityrelay_core::message::Payload;
-use cityrelay_core::record::{Purpose, Record};
+use cityrelay_core::record::{Frozen, Purpose, Record};
 use cityrelay_core::recovery::{RecoveredFlow, Side};
 
-use super::fixture::{Chain, client, domain, equivocation, intent, journal};
+use super::fixture::{Chain, client, domain, equivocation, header, intent, journal};
 use crate::memory::MemoryRows;
 use crate::rows::{KeyValue, Rows};
 use crate::table::Table;
@@ -97,7 +97,8 @@ fn clients_intents_and_frozen_chains_come_back() {
     let recovered = journal.view().recover(&[]).unwrap();
     assert_eq!((recovered.clients.len(), recovered.clients[0].headers.len()), (1, 3));
     assert_eq!(recovered.intents, [open]);
-    assert_eq!(recovered.frozen, [domain()]);
+    let both = Frozen { height: Height(5), ours: header(5, "a").hash, theirs: header(5, "b").hash };
+    assert_eq!(recovered.frozen, [(domain(), both)]);
 }
 
 /// Counts what is read.

@@ -2,19 +2,21 @@
 
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::claim::MAX_CLAIM_ENTRIES;
-use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Epoch, Height, Index, UnixMillis};
+use cityrelay_core::ids::{Domain, Epoch, Height, Index, UnixMillis};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::light_client::Header;
-use cityrelay_core::record::{ExtensionRecord, IntentEnd, Purpose, Record};
+use cityrelay_core::order::{Action, Choice};
+use cityrelay_core::record::{Decided, ExtensionRecord, Frozen, IntentEnd, Misbehaviour, Purpose, Record};
 use cityrelay_core::recovery::KEPT_HEADERS;
 use cityrelay_wire::row::{SignedRow, position_key};
 
-use super::fixture::{Chain, client, domain, equivocation, header, intent, journal, opaque, refusal, word};
-use crate::JournalError;
+use super::fixture::{
+    Chain, audit, client, domain, equivocation, header, intent, journal, opaque, refusal, unfreeze, word,
+};
 use crate::memory::MemoryRows;
 use crate::rows::Overlay;
 use crate::table::Table;
+use crate::{JournalError, MemoryJournal};
 
 #[test]
 fn an_extension_continues_the_tip() {
@@ -298,34 +300,89 @@ fn headers_ascend_up_to_the_clients_height() {
     }
 }
 
+fn frozen(journal: &MemoryJournal) -> Vec<(Domain, Frozen)> {
+    journal.view().recover(&[]).unwrap().frozen
+}
+
 #[test]
 fn i8_an_equivocation_freezes_until_an_operator_decides() {
-    let chosen: Hash32 = header(4, "b").hash;
-    let unfrozen = |at| Record::Unfrozen { domain: domain(), hash: chosen, who: "root".to_owned(), at: UnixMillis(at) };
     let mut journal = journal(&[vec![client(1, 10, "a")]]);
-    let error = refusal(&journal, &[unfrozen(1)]);
+    let error = refusal(&journal, &[audit(1, unfreeze(Choice::Ours))]);
     assert!(matches!(error, JournalError::NotFrozen { .. }), "{error}");
 
     journal.append(&[Record::Misbehaviour(equivocation(1))]).unwrap();
     journal.sync();
-    assert_eq!(journal.view().recover(&[]).unwrap().frozen, [domain()]);
+    let both = Frozen { height: Height(5), ours: header(5, "a").hash, theirs: header(5, "b").hash };
+    assert_eq!(frozen(&journal), [(domain(), both)]);
     let error = refusal(&journal, &[client(11, 12, "a")]);
     assert!(matches!(error, JournalError::Frozen { .. }), "{error}");
+    let other = Action::Unfreeze {
+        domain: domain(),
+        height: both.height,
+        ours: both.ours,
+        theirs: header(5, "c").hash,
+        choice: Choice::Ours,
+    };
+    let error = refusal(&journal, &[audit(2, other)]);
+    assert!(matches!(error, JournalError::OtherStatements { .. }), "{error}");
 
-    journal.append(&[unfrozen(2)]).unwrap();
-    // The chosen branch may go back below what was held, once.
-    journal.append(&[client(4, 6, "b")]).unwrap();
+    journal.append(&[audit(2, unfreeze(Choice::Ours))]).unwrap();
+    journal.append(&[client(11, 12, "a")]).unwrap();
     journal.sync();
     let recovered = journal.view().recover(&[]).unwrap();
-    assert_eq!(recovered.frozen, []);
-    let held: Vec<_> = recovered.clients[0].headers.iter().map(|header| header.hash).collect();
-    let expected: Vec<_> =
-        (1..=3).map(|height| header(height, "a").hash).chain((4..=6).map(|height| header(height, "b").hash)).collect();
-    assert_eq!(held, expected);
-    let error = refusal(&journal, &[client(4, 5, "a")]);
-    assert!(matches!(error, JournalError::ClientBackwards { .. }), "{error}");
-    let decisions = journal.view().decisions().unwrap();
-    assert_eq!((decisions.len(), decisions[0].who.as_str(), decisions[0].hash), (1, "root", chosen));
+    assert_eq!((recovered.frozen.len(), recovered.clients[0].height), (0, Height(12)));
+    let decided = Decided { height: Height(5), chosen: both.ours, rejected: both.theirs };
+    assert_eq!(recovered.decided, [(domain(), decided)]);
+}
+
+#[test]
+fn i8_a_client_that_follows_the_other_header_begins_at_its_anchor_and_never_returns() {
+    let mut journal = journal(&[vec![client(1, 10, "a")], vec![Record::Misbehaviour(equivocation(1))]]);
+    journal.append(&[audit(2, unfreeze(Choice::Theirs))]).unwrap();
+    journal.sync();
+    let recovered = journal.view().recover(&[]).unwrap();
+    assert_eq!((recovered.frozen.len(), recovered.clients.len()), (0, 0));
+    let error = refusal(&journal, &[client(1, 6, "a")]);
+    assert!(matches!(error, JournalError::HeaderConflict { .. }), "{error}");
+    journal.append(&[client(1, 6, "b")]).unwrap();
+    journal.sync();
+    let held: Vec<_> = journal.view().recover(&[]).unwrap().clients[0].headers.iter().map(|held| held.hash).collect();
+    assert_eq!(held, (1..=6).map(|height| header(height, "b").hash).collect::<Vec<_>>());
+}
+
+#[test]
+fn i8_an_own_node_that_says_otherwise_freezes_as_well() {
+    let says = |at| {
+        Record::Misbehaviour(Misbehaviour::Contradiction {
+            domain: domain(),
+            ours: header(7, "a"),
+            theirs: header(7, "b").hash,
+            node: "own".to_owned(),
+            at: UnixMillis(at),
+        })
+    };
+    let journal = journal(&[vec![client(1, 10, "a")], vec![says(3)], vec![says(4)]]);
+    let expected = Frozen { height: Height(7), ours: header(7, "a").hash, theirs: header(7, "b").hash };
+    assert_eq!(frozen(&journal), [(domain(), expected)]);
+    assert_eq!(journal.view().misbehaviour().unwrap().len(), 1, "the same evidence is kept once");
+}
+
+#[test]
+fn orders_are_kept_in_order_and_a_pause_outlasts_a_restart() {
+    let lane = Chain::outbox("lane", 0).flow.lane;
+    let (pause, resume) = (Action::PauseLane { lane }, Action::ResumeLane { lane });
+    let other = Action::Other { what: "reload".to_owned() };
+    let mut journal = journal(&[vec![audit(1, pause.clone()), audit(2, pause)], vec![audit(3, other)]]);
+    assert_eq!(journal.view().recover(&[]).unwrap().paused, [lane]);
+    let times = |journal: &MemoryJournal, limit| -> Vec<u64> {
+        journal.view().audit(limit).unwrap().iter().map(|audit| audit.at.0).collect()
+    };
+    assert_eq!(times(&journal, 2), [3, 2]);
+    journal.append(&[audit(4, resume)]).unwrap();
+    journal.sync();
+    assert_eq!(journal.view().recover(&[]).unwrap().paused, []);
+    assert_eq!(times(&journal, 100), [4, 3, 2, 1]);
+    assert_eq!(times(&journal, 0), [0; 0]);
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Code for frame::DeclineReason {
             Self::Unconfirmed => 6,
             Self::Busy => 7,
             Self::Mute => 8,
+            Self::Paused => 9,
         }
     }
 
@@ -66,6 +67,7 @@ impl Code for frame::DeclineReason {
             6 => Some(Self::Unconfirmed),
             7 => Some(Self::Busy),
             8 => Some(Self::Mute),
+            9 => Some(Self::Paused),
             _ => None,
         }
     }

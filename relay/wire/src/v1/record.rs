@@ -2,13 +2,15 @@
 
 use bincode::{Decode, Encode};
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Address, Height, Index, UnixMillis};
-use cityrelay_core::record;
+use cityrelay_core::ids::{Address, Height, Index, LaneId, UnixMillis};
+use cityrelay_core::{order, record};
 
 use super::Mirrored;
 use super::parts::{Entry, Evidence, Flow, Header, Opaque, Point, Word, domain, words};
 use crate::EncodeError;
-use crate::bounded::{ClaimEntries, ClaimTail, List, RecordHeaders, Text, WhoBytes};
+use crate::bounded::{
+    ClaimEntries, ClaimTail, List, OperatorBytes, OtherActionBytes, ReasonBytes, RecordHeaders, Text, WitnessBytes,
+};
 
 pub const CLIENT: u8 = 1;
 pub const EXTENSION: u8 = 2;
@@ -19,7 +21,7 @@ pub const INTENT: u8 = 6;
 pub const INTENT_CLOSED: u8 = 7;
 pub const SIGNED: u8 = 8;
 pub const MISBEHAVIOUR: u8 = 9;
-pub const UNFROZEN: u8 = 10;
+pub const AUDIT: u8 = 10;
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
@@ -210,12 +212,18 @@ pub struct Signed {
     pub epoch: u64,
 }
 
+/// The configured name of a node or peer.
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct Witness(Text<WitnessBytes>);
+
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
 pub enum Misbehaviour {
-    Equivocation { domain: Word, ours: Header, theirs: Opaque, at: u64 },
+    Equivocation { domain: Word, ours: Header, theirs: Opaque, theirs_hash: Word, served_by: Witness, at: u64 },
     ConflictingHead { flow: Flow, ours: Point, theirs: Evidence, at: u64 },
     AuditDifference { flow: Flow, gateway: Word, ours: Point, theirs: Point, at: u64 },
+    Contradiction { domain: Word, ours: Header, theirs: Word, node: Witness, at: u64 },
 }
 
 impl Mirrored for record::Misbehaviour {
@@ -223,10 +231,19 @@ impl Mirrored for record::Misbehaviour {
 
     fn mirror(&self) -> Result<Misbehaviour, EncodeError> {
         Ok(match self {
-            Self::Equivocation { domain, ours, theirs, at } => Misbehaviour::Equivocation {
+            Self::Equivocation { domain, ours, theirs, theirs_hash, served_by, at } => Misbehaviour::Equivocation {
                 domain: domain.0.0,
                 ours: ours.mirror()?,
                 theirs: theirs.mirror()?,
+                theirs_hash: theirs_hash.0,
+                served_by: Witness(Text::copy(served_by)?),
+                at: at.0,
+            },
+            Self::Contradiction { domain, ours, theirs, node, at } => Misbehaviour::Contradiction {
+                domain: domain.0.0,
+                ours: ours.mirror()?,
+                theirs: theirs.0,
+                node: Witness(Text::copy(node)?),
                 at: at.0,
             },
             Self::ConflictingHead { flow, ours, theirs, at } => Misbehaviour::ConflictingHead {
@@ -247,10 +264,21 @@ impl Mirrored for record::Misbehaviour {
 
     fn original(mirror: Misbehaviour) -> Self {
         match mirror {
-            Misbehaviour::Equivocation { domain: word, ours, theirs, at } => Self::Equivocation {
+            Misbehaviour::Equivocation { domain: word, ours, theirs, theirs_hash, served_by, at } => {
+                Self::Equivocation {
+                    domain: domain(word),
+                    ours: Mirrored::original(ours),
+                    theirs: Mirrored::original(theirs),
+                    theirs_hash: Hash32(theirs_hash),
+                    served_by: served_by.0.into_string(),
+                    at: UnixMillis(at),
+                }
+            }
+            Misbehaviour::Contradiction { domain: word, ours, theirs, node, at } => Self::Contradiction {
                 domain: domain(word),
                 ours: Mirrored::original(ours),
-                theirs: Mirrored::original(theirs),
+                theirs: Hash32(theirs),
+                node: node.0.into_string(),
                 at: UnixMillis(at),
             },
             Misbehaviour::ConflictingHead { flow, ours, theirs, at } => Self::ConflictingHead {
@@ -272,9 +300,105 @@ impl Mirrored for record::Misbehaviour {
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
-pub struct Unfrozen {
-    pub domain: Word,
-    pub hash: Word,
-    pub who: Text<WhoBytes>,
-    pub at: u64,
+pub struct Audit {
+    at: u64,
+    uid: u32,
+    name: Text<OperatorBytes>,
+    reason: Text<ReasonBytes>,
+    action: Action,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+enum Action {
+    Unfreeze { domain: Word, height: u64, ours: Word, theirs: Word, choice: Choice },
+    PauseLane { lane: Word },
+    ResumeLane { lane: Word },
+    Retry(Subject),
+    Other { what: Text<OtherActionBytes> },
+}
+
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+enum Choice {
+    Ours,
+    Theirs,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+enum Subject {
+    Lane(Word),
+    Chain(Word),
+    Everything,
+}
+
+impl Action {
+    fn mirror(action: &order::Action) -> Result<Self, EncodeError> {
+        Ok(match action {
+            order::Action::Unfreeze { domain, height, ours, theirs, choice } => Self::Unfreeze {
+                domain: domain.0.0,
+                height: height.0,
+                ours: ours.0,
+                theirs: theirs.0,
+                choice: match choice {
+                    order::Choice::Ours => Choice::Ours,
+                    order::Choice::Theirs => Choice::Theirs,
+                },
+            },
+            order::Action::PauseLane { lane } => Self::PauseLane { lane: lane.0.0 },
+            order::Action::ResumeLane { lane } => Self::ResumeLane { lane: lane.0.0 },
+            order::Action::Retry(subject) => Self::Retry(match subject {
+                order::Subject::Lane(lane) => Subject::Lane(lane.0.0),
+                order::Subject::Chain(domain) => Subject::Chain(domain.0.0),
+                order::Subject::Everything => Subject::Everything,
+            }),
+            order::Action::Other { what } => Self::Other { what: Text::copy(what)? },
+        })
+    }
+
+    fn original(self) -> order::Action {
+        let lane = |word: Word| LaneId(Hash32(word));
+        match self {
+            Self::Unfreeze { domain: word, height, ours, theirs, choice } => order::Action::Unfreeze {
+                domain: domain(word),
+                height: Height(height),
+                ours: Hash32(ours),
+                theirs: Hash32(theirs),
+                choice: match choice {
+                    Choice::Ours => order::Choice::Ours,
+                    Choice::Theirs => order::Choice::Theirs,
+                },
+            },
+            Self::PauseLane { lane: word } => order::Action::PauseLane { lane: lane(word) },
+            Self::ResumeLane { lane: word } => order::Action::ResumeLane { lane: lane(word) },
+            Self::Retry(subject) => order::Action::Retry(match subject {
+                Subject::Lane(word) => order::Subject::Lane(lane(word)),
+                Subject::Chain(word) => order::Subject::Chain(domain(word)),
+                Subject::Everything => order::Subject::Everything,
+            }),
+            Self::Other { what } => order::Action::Other { what: what.into_string() },
+        }
+    }
+}
+
+impl Mirrored for order::AuditRecord {
+    type Mirror = Audit;
+
+    fn mirror(&self) -> Result<Audit, EncodeError> {
+        let order::Order { who, reason, action } = &self.order;
+        Ok(Audit {
+            at: self.at.0,
+            uid: who.uid,
+            name: Text::copy(&who.name)?,
+            reason: Text::copy(reason)?,
+            action: Action::mirror(action)?,
+        })
+    }
+
+    fn original(mirror: Audit) -> Self {
+        let who = order::Operator { uid: mirror.uid, name: mirror.name.into_string() };
+        let order = order::Order { who, reason: mirror.reason.into_string(), action: mirror.action.original() };
+        Self { at: UnixMillis(mirror.at), order }
+    }
 }

@@ -4,12 +4,13 @@ use bincode::{Decode, Encode};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::outcome::Status;
+use cityrelay_core::record::Frozen;
 
 use super::Mirrored;
 use super::parts::{self, Evidence, Flow, Opaque, Point, Word, domain, words};
 use super::record::{IntentEnd, Purpose};
 use crate::EncodeError;
-use crate::bounded::{ClaimEntries, ClaimTail, Coded, List, Text, WhoBytes};
+use crate::bounded::{ClaimEntries, ClaimTail, Coded, List};
 use crate::row;
 
 #[derive(Clone, Debug, Encode, Decode)]
@@ -234,7 +235,6 @@ pub struct ClientRow {
     state: Opaque,
     height: u64,
     hash: Word,
-    chosen: Option<Word>,
     headers: u32,
 }
 
@@ -242,13 +242,7 @@ impl Mirrored for row::ClientRow {
     type Mirror = ClientRow;
 
     fn mirror(&self) -> Result<ClientRow, EncodeError> {
-        Ok(ClientRow {
-            state: self.state.mirror()?,
-            height: self.height.0,
-            hash: self.hash.0,
-            chosen: self.chosen.map(|hash| hash.0),
-            headers: self.headers,
-        })
+        Ok(ClientRow { state: self.state.mirror()?, height: self.height.0, hash: self.hash.0, headers: self.headers })
     }
 
     fn original(mirror: ClientRow) -> Self {
@@ -256,7 +250,6 @@ impl Mirrored for row::ClientRow {
             state: Mirrored::original(mirror.state),
             height: Height(mirror.height),
             hash: Hash32(mirror.hash),
-            chosen: mirror.chosen.map(Hash32),
             headers: mirror.headers,
         }
     }
@@ -332,7 +325,9 @@ impl Mirrored for row::OrdinalRow {
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
 pub struct FrozenRow {
+    height: u64,
     ours: Word,
+    theirs: Word,
     at: u64,
 }
 
@@ -340,37 +335,50 @@ impl Mirrored for row::FrozenRow {
     type Mirror = FrozenRow;
 
     fn mirror(&self) -> Result<FrozenRow, EncodeError> {
-        Ok(FrozenRow { ours: self.ours.0, at: self.at.0 })
+        let Frozen { height, ours, theirs } = self.frozen;
+        Ok(FrozenRow { height: height.0, ours: ours.0, theirs: theirs.0, at: self.at.0 })
     }
 
     fn original(mirror: FrozenRow) -> Self {
-        Self { ours: Hash32(mirror.ours), at: UnixMillis(mirror.at) }
+        let (ours, theirs) = (Hash32(mirror.ours), Hash32(mirror.theirs));
+        Self { frozen: Frozen { height: Height(mirror.height), ours, theirs }, at: UnixMillis(mirror.at) }
     }
 }
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
-pub struct UnfrozenRow {
-    domain: Word,
-    hash: Word,
-    who: Text<WhoBytes>,
+pub struct DecidedRow {
+    chosen: Word,
+    rejected: Word,
+}
+
+impl Mirrored for row::DecidedRow {
+    type Mirror = DecidedRow;
+
+    fn mirror(&self) -> Result<DecidedRow, EncodeError> {
+        Ok(DecidedRow { chosen: self.chosen.0, rejected: self.rejected.0 })
+    }
+
+    fn original(mirror: DecidedRow) -> Self {
+        Self { chosen: Hash32(mirror.chosen), rejected: Hash32(mirror.rejected) }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct PausedRow {
     at: u64,
 }
 
-impl Mirrored for row::UnfrozenRow {
-    type Mirror = UnfrozenRow;
+impl Mirrored for row::PausedRow {
+    type Mirror = PausedRow;
 
-    fn mirror(&self) -> Result<UnfrozenRow, EncodeError> {
-        Ok(UnfrozenRow { domain: self.domain.0.0, hash: self.hash.0, who: Text::copy(&self.who)?, at: self.at.0 })
+    fn mirror(&self) -> Result<PausedRow, EncodeError> {
+        Ok(PausedRow { at: self.at.0 })
     }
 
-    fn original(mirror: UnfrozenRow) -> Self {
-        Self {
-            domain: domain(mirror.domain),
-            hash: Hash32(mirror.hash),
-            who: mirror.who.into_string(),
-            at: UnixMillis(mirror.at),
-        }
+    fn original(mirror: PausedRow) -> Self {
+        Self { at: UnixMillis(mirror.at) }
     }
 }
 
@@ -380,11 +388,13 @@ pub struct CountersRow {
     flows: u32,
     records: u64,
     signed: u64,
-    unfrozen: u64,
+    audits: u64,
     clients: u32,
     intents: u32,
     frozen: u32,
     misbehaviour: u32,
+    decided: u32,
+    paused: u32,
 }
 
 impl Mirrored for row::CountersRow {
@@ -395,11 +405,13 @@ impl Mirrored for row::CountersRow {
             flows: self.flows,
             records: self.records,
             signed: self.signed,
-            unfrozen: self.unfrozen,
+            audits: self.audits,
             clients: self.clients,
             intents: self.intents,
             frozen: self.frozen,
             misbehaviour: self.misbehaviour,
+            decided: self.decided,
+            paused: self.paused,
         })
     }
 
@@ -408,11 +420,13 @@ impl Mirrored for row::CountersRow {
             flows: mirror.flows,
             records: mirror.records,
             signed: mirror.signed,
-            unfrozen: mirror.unfrozen,
+            audits: mirror.audits,
             clients: mirror.clients,
             intents: mirror.intents,
             frozen: mirror.frozen,
             misbehaviour: mirror.misbehaviour,
+            decided: mirror.decided,
+            paused: mirror.paused,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::message::Payload;
-use cityrelay_core::record::{IntentEnd, Purpose};
+use cityrelay_core::record::{Frozen, IntentEnd, Purpose};
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::row::{self, Row, decode_row, encode_row};
@@ -83,10 +83,10 @@ fn every_row_has_its_golden_bytes() {
     check_row("accepted", &row::AcceptedRow { at });
     check_row("done", &row::DoneRow { at });
     check_row("signed", &row::SignedRow { head: word(0x34), epoch: Epoch(3) });
-    let client =
-        row::ClientRow { state: samples::opaque(&[7]), height: Height(12), hash: word(0x81), chosen: None, headers: 9 };
-    check_row("client-chosen", &row::ClientRow { chosen: Some(word(0x83)), ..client.clone() });
-    check_row("client", &client);
+    check_row(
+        "client",
+        &row::ClientRow { state: samples::opaque(&[7]), height: Height(12), hash: word(0x81), headers: 9 },
+    );
     check_row("header", &samples::header());
     check_row("intent", &samples::intent(Purpose::Operator, None));
     check_row(
@@ -100,27 +100,25 @@ fn every_row_has_its_golden_bytes() {
     );
     check_row("domain", &row::DomainRow { domain: cityrelay_core::ids::Domain(word(0xd1)) });
     check_row("ordinal", &row::OrdinalRow { flow });
-    check_row("frozen", &row::FrozenRow { ours: word(0x81), at });
-    check_row(
-        "unfrozen",
-        &row::UnfrozenRow {
-            domain: cityrelay_core::ids::Domain(word(0xd1)),
-            hash: word(0x83),
-            who: "root".to_owned(),
-            at,
-        },
-    );
+    let frozen = Frozen { height: Height(12), ours: word(0x81), theirs: word(0x84) };
+    check_row("frozen", &row::FrozenRow { frozen, at });
+    check_row("decided", &row::DecidedRow { chosen: word(0x81), rejected: word(0x84) });
+    check_row("paused", &row::PausedRow { at });
+    let (_, audit) = samples::audits().swap_remove(0);
+    check_row("audit", &audit);
     check_row(
         "counters",
         &row::CountersRow {
             flows: 2,
             records: 99,
             signed: 7,
-            unfrozen: 1,
+            audits: 1,
             clients: 3,
             intents: 4,
             frozen: 5,
             misbehaviour: 6,
+            decided: 7,
+            paused: 8,
         },
     );
     for (name, misbehaviour) in samples::misbehaviours() {
@@ -140,6 +138,7 @@ fn every_key_has_its_golden_bytes() {
     check("keys", "intent", &row::intent_key(domain, word(0x91)));
     check("keys", "carry", &row::carry_key(flow, index, word(0x91)));
     check("keys", "id", &row::id_key(5, index, MessageId(word(0x61))));
+    assert_eq!(row::read_header_key(&row::header_key(domain, Height(9))), Some((domain, Height(9))));
     assert_eq!(row::read_position_key(&row::position_key(flow, index)), Some((flow, index)));
     assert_eq!(row::read_position_key(&row::carry_key(flow, index, word(0x91))), Some((flow, index)));
     for index in [index, Index(0), Index(row::ID_BLOCK - 1), Index(row::ID_BLOCK), Index(u64::MAX)] {

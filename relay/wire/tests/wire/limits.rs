@@ -9,10 +9,11 @@ use cityrelay_core::lane::Direction;
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Payload;
 use cityrelay_core::opaque::{MAX_ADAPTER_NAME_BYTES, MAX_OPAQUE_BYTES, Opaque};
-use cityrelay_core::record::Record;
+use cityrelay_core::order::{Action, MAX_OPERATOR_NAME_BYTES, MAX_OTHER_ACTION_BYTES, MAX_REASON_BYTES, Order};
+use cityrelay_core::record::{MAX_WITNESS_BYTES, Misbehaviour, Record};
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::limits::{
-    MAX_EVIDENCE, MAX_FRAME_BYTES, MAX_HEADER_DETAIL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_HEADERS, MAX_WHO_BYTES,
+    MAX_EVIDENCE, MAX_FRAME_BYTES, MAX_HEADER_DETAIL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_HEADERS,
 };
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::{DecodeError, EncodeError};
@@ -144,13 +145,33 @@ fn detail_of_a_header() {
     });
 }
 
+fn audit(change: impl FnOnce(&mut Order)) -> Record {
+    let (_, mut audit) = samples::audits().swap_remove(0);
+    change(&mut audit.order);
+    Record::Audit(audit)
+}
+
 #[test]
-fn name_of_an_operator() {
-    record_limit("bytes of a name", MAX_WHO_BYTES, |count| Record::Unfrozen {
-        domain: Domain(word(1)),
-        hash: word(1),
-        who: "w".repeat(count),
-        at: cityrelay_core::ids::UnixMillis(1),
+fn texts_of_an_order() {
+    record_limit("bytes of an operator's name", MAX_OPERATOR_NAME_BYTES, |count| {
+        audit(|order| order.who.name = "w".repeat(count))
+    });
+    record_limit("bytes of a reason", MAX_REASON_BYTES, |count| audit(|order| order.reason = "r".repeat(count)));
+    record_limit("bytes of an action", MAX_OTHER_ACTION_BYTES, |count| {
+        audit(|order| order.action = Action::Other { what: "o".repeat(count) })
+    });
+}
+
+#[test]
+fn name_of_a_witness() {
+    record_limit("bytes of a witness' name", MAX_WITNESS_BYTES, |count| {
+        Record::Misbehaviour(Misbehaviour::Contradiction {
+            domain: Domain(word(1)),
+            ours: samples::header(),
+            theirs: word(2),
+            node: "n".repeat(count),
+            at: cityrelay_core::ids::UnixMillis(1),
+        })
     });
 }
 

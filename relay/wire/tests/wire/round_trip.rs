@@ -157,7 +157,14 @@ fn record() -> impl Strategy<Value = Record> {
         },
     );
     let equivocation = (word(), header(), opaque(), any::<u64>()).prop_map(|(domain, ours, theirs, at)| {
-        Record::Misbehaviour(Misbehaviour::Equivocation { domain: Domain(domain), ours, theirs, at: UnixMillis(at) })
+        Record::Misbehaviour(Misbehaviour::Equivocation {
+            domain: Domain(domain),
+            ours,
+            theirs,
+            theirs_hash: domain,
+            served_by: "node".to_owned(),
+            at: UnixMillis(at),
+        })
     });
     prop_oneof![
         extension,

@@ -13,6 +13,7 @@ use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::light_client::Header;
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
+use cityrelay_core::order::{Action, AuditRecord, Choice, Operator, Order, Subject};
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour, Purpose, Record};
 use cityrelay_wire::row;
@@ -164,6 +165,7 @@ pub fn frames() -> Vec<(&'static str, Frame)> {
         ("declined-unconfirmed", DeclineReason::Unconfirmed),
         ("declined-busy", DeclineReason::Busy),
         ("declined-mute", DeclineReason::Mute),
+        ("declined-paused", DeclineReason::Paused),
     ];
     for (name, reason) in reasons {
         let declined = Declined { flow: flow(Direction::Outbox), index: Index(9), reason };
@@ -200,6 +202,18 @@ pub fn misbehaviours() -> Vec<(&'static str, Misbehaviour)> {
                 domain: Domain(word(0xd1)),
                 ours: header(),
                 theirs: opaque(&[0xba, 0xd0]),
+                theirs_hash: word(0x84),
+                served_by: "second-node".to_owned(),
+                at,
+            },
+        ),
+        (
+            "contradiction",
+            Misbehaviour::Contradiction {
+                domain: Domain(word(0xd1)),
+                ours: header(),
+                theirs: word(0x85),
+                node: "own-node".to_owned(),
                 at,
             },
         ),
@@ -257,11 +271,36 @@ pub fn records() -> Vec<(&'static str, Record)> {
         ),
         ("intent-dead", Record::IntentClosed { domain, hash, end: IntentEnd::Dead }),
         ("signed", Record::Signed { flow: outbox, point: point(8, 0x34), epoch: Epoch(3) }),
-        ("unfrozen", Record::Unfrozen { domain, hash: word(0x83), who: "uid 1000 (chen)".to_owned(), at }),
     ];
+    records.extend(audits().into_iter().map(|(name, audit)| (name, Record::Audit(audit))));
     records.extend(purposes().into_iter().map(|(name, intent)| (name, Record::Intent(intent))));
     records.extend(misbehaviours().into_iter().map(|(name, what)| (name, Record::Misbehaviour(what))));
     records
+}
+
+pub fn audits() -> Vec<(&'static str, AuditRecord)> {
+    let lane = LaneId(word(0xa1));
+    let domain = Domain(word(0xd1));
+    let unfreeze =
+        |choice| Action::Unfreeze { domain, height: Height(12), ours: word(0x81), theirs: word(0x84), choice };
+    let actions = [
+        ("audit-unfreeze-ours", unfreeze(Choice::Ours)),
+        ("audit-unfreeze-theirs", unfreeze(Choice::Theirs)),
+        ("audit-pause", Action::PauseLane { lane }),
+        ("audit-resume", Action::ResumeLane { lane }),
+        ("audit-retry-lane", Action::Retry(Subject::Lane(lane))),
+        ("audit-retry-chain", Action::Retry(Subject::Chain(domain))),
+        ("audit-retry-everything", Action::Retry(Subject::Everything)),
+        ("audit-other", Action::Other { what: "reload".to_owned() }),
+    ];
+    let record = |action| {
+        let who = Operator { uid: 1000, name: "chen".to_owned() };
+        AuditRecord {
+            at: UnixMillis(1_700_000_000_006),
+            order: Order { who, reason: "asked by phone".to_owned(), action },
+        }
+    };
+    actions.into_iter().map(|(name, action)| (name, record(action))).collect()
 }
 
 pub fn flow_row(signed: Option<ChainPoint>) -> row::FlowRow {

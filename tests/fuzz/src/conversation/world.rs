@@ -161,7 +161,10 @@ pub(super) fn config(cast: u8) -> MachineConfig {
             source_committee: Some(committee(1)),
             destination_committee: Some(committee(1)),
         }],
-        peers: super::PEERS.iter().map(|(id, role)| PeerSetup { id: *id, role: *role }).collect(),
+        peers: super::PEERS
+            .iter()
+            .map(|(id, role)| PeerSetup { id: *id, name: format!("peer-{}", id.0), role: *role })
+            .collect(),
         limits: Limits::default(),
         jitter_seed: 1,
     }

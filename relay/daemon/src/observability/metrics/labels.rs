@@ -211,6 +211,8 @@ impl CarryKind {
 pub enum EvidenceKind {
     /// Two final headers at one height.
     Equivocation,
+    /// An own node holds another block than a sealed header.
+    Contradiction,
     /// An attester signed a head that is not ours.
     ConflictingHead,
     /// A gateway holds another head than the journal.
@@ -219,7 +221,7 @@ pub enum EvidenceKind {
 
 impl EvidenceKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Equivocation, Self::ConflictingHead, Self::AuditDifference];
+    pub const ALL: [Self; 4] = [Self::Equivocation, Self::Contradiction, Self::ConflictingHead, Self::AuditDifference];
 
     /// The kind of a record.
     #[must_use]
@@ -227,6 +229,7 @@ impl EvidenceKind {
         use cityrelay_core::record::Misbehaviour;
         match record {
             Misbehaviour::Equivocation { .. } => Self::Equivocation,
+            Misbehaviour::Contradiction { .. } => Self::Contradiction,
             Misbehaviour::ConflictingHead { .. } => Self::ConflictingHead,
             Misbehaviour::AuditDifference { .. } => Self::AuditDifference,
         }
@@ -235,6 +238,7 @@ impl EvidenceKind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Equivocation => "equivocation",
+            Self::Contradiction => "contradiction",
             Self::ConflictingHead => "conflicting-head",
             Self::AuditDifference => "audit-difference",
         }

@@ -10,7 +10,7 @@ use cityrelay_core::machine::effect::{ObserveRequest, UpdateOrigin};
 use cityrelay_core::machine::input::{Fetched, Input, Recipient};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{Executor, answer, fetched};
 use crate::run::observe::observe;
@@ -38,6 +38,24 @@ impl Executor {
                 Fetched::Some(Some(served)) => Fetched::Some((served.update, UpdateOrigin::Node(served.endpoint))),
                 Fetched::Some(None) | Fetched::Nothing => Fetched::Nothing,
                 Fetched::Failed => Fetched::Failed,
+            })
+        });
+    }
+
+    pub(super) fn confirm_header(&self, header: VerifiedHeader) {
+        let (domain, height, hash) = (header.domain(), header.height(), header.hash());
+        let to_input = move |answer| Input::HeaderConfirmed { domain, height, hash, answer };
+        let Some((source, chain)) = self.source(domain) else {
+            return answer(&self.inputs, to_input(Fetched::Nothing));
+        };
+        self.ask(async move { source.confirm_header(&header).await }, move |outcome| {
+            to_input(match outcome {
+                Some(statements) if statements.is_empty() => Fetched::Nothing,
+                Some(statements) => Fetched::Some(statements),
+                None => {
+                    debug!(chain, height = height.0, "asking the own nodes about a header took too long");
+                    Fetched::Failed
+                }
             })
         });
     }

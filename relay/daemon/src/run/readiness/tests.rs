@@ -7,6 +7,7 @@ use cityrelay_core::ids::{Address, Epoch, Index};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::status::CommitteeStatus;
+use cityrelay_core::record::Frozen;
 use cityrelay_journal::JournalError;
 
 use super::super::survey::Space;
@@ -34,7 +35,14 @@ impl World {
             lanes: BTreeMap::new(),
             peers: BTreeMap::from([(PeerId(0), "south".to_owned())]),
         };
-        let client = ClientStatus { domain: CHAIN, height: Height(7), timestamp: None, held: None, is_frozen: false };
+        let client = ClientStatus {
+            domain: CHAIN,
+            height: Height(7),
+            timestamp: None,
+            held: None,
+            frozen: None,
+            confirmed: Height(7),
+        };
         let committee = CommitteeStatus {
             domain: CHAIN,
             verifier: Address::from_20([3; 20]),
@@ -142,7 +150,8 @@ fn a_stalled_chain_is_one_with_waiting_transactions_and_no_block() {
 #[test]
 fn a_frozen_client_is_trouble_at_once() {
     let mut world = World::new();
-    world.status.clients[0].is_frozen = true;
+    let frozen = Frozen { height: Height(7), ours: Hash32([5; 32]), theirs: Hash32([6; 32]) };
+    world.status.clients[0].frozen = Some(frozen);
     assert_eq!(world.troubles(), [TroubleKind::ChainFrozen]);
 }
 
@@ -217,7 +226,7 @@ fn a_flow_may_wait_for_a_while_whatever_for() {
         let first = world.troubles();
         let later = world.after(STUCK_AFTER);
         match reason {
-            WaitReason::Idle => assert_eq!((first.len(), later.len()), (0, 0)),
+            WaitReason::Idle | WaitReason::Paused => assert_eq!((first.len(), later.len()), (0, 0)),
             WaitReason::Dispute => {
                 assert_eq!((&first[..], &later[..]), (&[TroubleKind::AuditDifference][..], &first[..]))
             }
