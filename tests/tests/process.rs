@@ -5,11 +5,13 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use cityrelay::control::StatusReport;
 use cityrelay::demo::cities::City;
 use cityrelay::demo::world::World;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::Hash32;
-use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
+use cityrelay_devnet::weighted_bcos::SealerChange;
+use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Pair, Pairing};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
 use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
 use cityrelay_tests::process::ledgers::{Heads, check_journals};
@@ -125,6 +127,50 @@ fn a_journal_that_differs_from_its_chain_is_found() {
                 ensure!(found.contains("I3"), "{other:?} instead of {head:?} gives {found:?}");
             }
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_set_change_reaches_a_relay_without_a_node_when_enough_attesters_vouch() {
+    play("set-change", async |dir| {
+        let pair = Pair::start(Pairing::from_name("mixed").context("the pairing is known")?).await?;
+        let cities = pair.cities().iter().map(|(name, section)| City::of_section(name, section)).collect();
+        let world = World::beside(&dir, program::cityrelay(), cities)?;
+        let mut trial = Trial::begin(&dir, world).await?;
+        let (away, beside) = (trial.relay(0), trial.relay(1));
+        trial.world.kill(&away).await?;
+        let bcos = pair.devnets()[1].weighted_bcos().context("the chain runs")?;
+        let newcomer = bcos.with(|chain| *chain.node_keys()[4].public());
+        for change in [SealerChange::AddObserver(newcomer), SealerChange::AddSealer(newcomer, 1)] {
+            let height = bcos.height();
+            bcos.with(|chain| chain.change_sealers(change));
+            timeout(START_TIMEOUT, bcos.wait_for_height(height + 1)).await.context("no block with the change")?;
+        }
+        trial.scene.send_round(1, 1).await?;
+        let is_attested = |status: &StatusReport| {
+            let waiting = status.flows.iter().filter(|flow| flow.waits_for == "peer" && flow.durable == 1);
+            waiting.count() == 6
+        };
+        trial.wait_until(&beside, "the messages behind the change are attested", is_attested).await?;
+        // Two of four are left: enough for nothing.
+        let attesters: Vec<String> = trial.parties.iter().rev().take(2).map(|party| party.name.clone()).collect();
+        for attester in &attesters {
+            trial.world.kill(attester).await?;
+        }
+        trial.world.run(&away)?;
+        let waits = |status: &StatusReport| {
+            let mut held = status.chains.iter().filter_map(|chain| chain.held_back.as_ref());
+            held.any(|reason| reason.contains("2 of 3 attesters vouched for it so far"))
+        };
+        trial.wait_until(&away, "too few attesters vouch, and it says so", waits).await?;
+        for attester in &attesters {
+            trial.world.run(attester)?;
+        }
+        trial.scene.send_round(2, 1).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 2 * 12, "24 messages were sent, the chains have {found}");
+        pair.stop().await;
         Ok(())
     });
 }

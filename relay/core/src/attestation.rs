@@ -173,10 +173,23 @@ impl Committee {
         statement: &Statement,
         signature: &SignatureBytes,
     ) -> Result<AttesterId, AttestationError> {
-        if statement.epoch != self.epoch {
-            return Err(AttestationError::Epoch { expected: self.epoch, got: statement.epoch });
+        self.verify_signature(statement.epoch, statement.digest(), signature)
+    }
+
+    /// Checks one member's signature of a digest made for `epoch`.
+    ///
+    /// # Errors
+    /// As [`Self::verify_attestation`].
+    pub(crate) fn verify_signature(
+        &self,
+        epoch: Epoch,
+        digest: Hash32,
+        signature: &SignatureBytes,
+    ) -> Result<AttesterId, AttestationError> {
+        if epoch != self.epoch {
+            return Err(AttestationError::Epoch { expected: self.epoch, got: epoch });
         }
-        let signer = signature.signer(statement.digest())?;
+        let signer = signature.signer(digest)?;
         if self.members.contains(&signer) { Ok(signer) } else { Err(AttestationError::Stranger { got: signer }) }
     }
 }

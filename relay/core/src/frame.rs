@@ -8,6 +8,7 @@ use crate::hash::Hash32;
 use crate::ids::{Address, AttesterId, Domain, Epoch, Height, Index, LaneId};
 use crate::lane::Flow;
 use crate::opaque::Opaque;
+use crate::set_attestation::{SetAttestation, SetEvidence};
 
 /// The newest protocol version that this build speaks, and the oldest that it still understands.
 pub const PROTOCOL_VERSIONS: core::ops::RangeInclusive<u16> = 1..=1;
@@ -73,6 +74,10 @@ pub enum Frame {
     },
     /// The attester set that a verifier has in force, as the sender's node says.
     Committee(CommitteeNotice),
+    /// "Please attest this validator set", to attesters; to a relay: "please ask them".
+    SetRequest(SetAttestation),
+    /// Attestations of a validator set: an attester's own, or what a relay has collected.
+    SetAttested(SetEvidence),
 }
 
 /// What a session begins with.
@@ -193,7 +198,12 @@ impl Frame {
     #[must_use]
     pub const fn lane(&self) -> Option<LaneId> {
         match self {
-            Self::Hello(_) | Self::Update { .. } | Self::ClientAt(_) | Self::Committee(_) => None,
+            Self::Hello(_)
+            | Self::Update { .. }
+            | Self::ClientAt(_)
+            | Self::Committee(_)
+            | Self::SetRequest(_)
+            | Self::SetAttested(_) => None,
             Self::Extension { claim, .. } | Self::AttestRequest { claim, .. } => Some(claim.flow.lane),
             Self::Accepted { flow, .. } | Self::Attestation { flow, .. } => Some(flow.lane),
             Self::Declined(declined) => Some(declined.flow.lane),
@@ -213,6 +223,8 @@ impl Frame {
             Self::AttestRequest { .. } => "attest-request",
             Self::Attestation { .. } => "attestation",
             Self::Committee(_) => "committee",
+            Self::SetRequest(_) => "set-request",
+            Self::SetAttested(_) => "set-attested",
         }
     }
 }

@@ -21,5 +21,6 @@ pub mod order;
 pub mod outcome;
 pub mod record;
 pub mod recovery;
+pub mod set_attestation;
 pub mod tag;
 pub mod verify;

@@ -127,7 +127,7 @@ pub enum HoldReason {
         /// Votes (or weight) that it carries.
         got: u64,
     },
-    /// It shows another validator set, which needs a [`SetStatement`].
+    /// It shows another validator set, which needs a [`SetStatement`]. It follows the trusted header.
     #[error("block {height} shows a validator set that nobody confirmed yet ({digest})")]
     SetUnconfirmed {
         /// The first header under the new set.
@@ -211,7 +211,7 @@ impl HoldReason {
 }
 
 /// "From header `height` on, the validator set is the one with this digest", said by somebody who is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetStatement {
     /// The first header under the new set.
     pub height: Height,

@@ -21,6 +21,7 @@ mod order;
 mod outbound;
 mod quorum;
 mod session;
+mod sets;
 pub mod status;
 mod submit;
 
@@ -40,6 +41,7 @@ use crate::machine::input::{ClaimOrigin, ClaimRefusal, Input};
 use crate::machine::io::{After, Io, earliest};
 use crate::machine::outbound::Outbound;
 use crate::machine::session::Peer;
+use crate::machine::sets::Sets;
 use crate::machine::submit::Job;
 use crate::record::{ExtensionRecord, IntentEnd, Purpose, Record};
 use crate::recovery::{Recovered, RecoveredFlow, Side};
@@ -60,6 +62,7 @@ pub struct Machine {
     outbound: BTreeMap<Flow, Outbound>,
     inbound: BTreeMap<Flow, Inbound>,
     desks: BTreeMap<Flow, Desk>,
+    sets: Sets,
     jobs: BTreeMap<JobId, Job>,
     ends: BTreeMap<JobId, IntentEnd>,
     next_job: u64,
@@ -122,6 +125,7 @@ impl Machine {
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
             desks: BTreeMap::new(),
+            sets: Sets::new(recovered.sets),
             jobs: BTreeMap::new(),
             ends: BTreeMap::new(),
             next_job: 1,
@@ -203,14 +207,14 @@ impl Machine {
                 self.on_header_confirmed(domain, (height, hash), answer);
             }
             Input::SetConfirmed { domain, statement, agrees } => self.on_set_confirmed(domain, statement, agrees),
-            Input::SetApplied { domain, result } => self.on_set_applied(domain, result),
+            Input::SetApplied { domain, result, .. } => self.on_set_applied(domain, result),
             Input::HintRead { flow, answer } => self.on_hint_read(flow, answer),
             Input::Observed { flow, answer } => self.on_observed(flow, answer),
             Input::ClaimVerified { origin, claim, result } => self.on_claim_verified(origin, claim, result),
             Input::ClaimLoaded { flow, peer, entries, tail } => self.on_claim_loaded(flow, peer, entries, tail),
             Input::PointRead { flow, index, point } => self.on_point_read(flow, index, point),
             Input::Confirmed { flow, agrees } => self.on_confirmed(flow, agrees),
-            Input::Signed { statement, peer, signature } => self.on_signed(&statement, peer, signature),
+            Input::Signed { what, peer, signature } => self.on_signed(&what, peer, signature),
             Input::Prepared { job, answer } => self.on_prepared(job, answer),
             Input::Broadcasted(job) => self.on_broadcasted(job),
             Input::Tracked { job, fate } => self.on_tracked(job, fate),
@@ -235,7 +239,8 @@ impl Machine {
         let inbound = self.inbound.values().filter_map(|inbound| self.inbound_due(inbound)).min();
         let desks = self.desks.values().filter_map(|desk| self.desk_due(desk)).min();
         let jobs = self.jobs.values().filter_map(Job::next_due).min();
-        [clients, outbound, inbound, desks, jobs].into_iter().fold(self.io.next_retry(), earliest)
+        let sets = self.sets.next_due();
+        [clients, outbound, inbound, desks, sets, jobs].into_iter().fold(self.io.next_retry(), earliest)
     }
 
     /// Whether anything appended is not known to be durable yet; a graceful stop waits for it.
@@ -249,6 +254,7 @@ impl Machine {
         for client in self.clients.values_mut() {
             client.advance(&mut self.io);
         }
+        self.ask_sets();
         self.follow_jobs();
         self.advance_all_flows();
     }
@@ -285,8 +291,8 @@ impl Machine {
     fn on_durable(&mut self, ticket: Ticket) {
         let Some(pending) = self.io.take_pending(ticket) else { return };
         match pending.after {
-            After::Client { domain, state, height, hash, headers } => {
-                self.client_is_durable(domain, state, height, hash, headers);
+            After::Client { domain, state, height, hash, headers, confirmed } => {
+                self.client_is_durable(domain, state, height, hash, headers, confirmed);
             }
             After::Frozen { domain } => self.client_is_frozen(domain),
             After::Outbound { flow, tip } => self.outbound_is_durable(flow, tip),
@@ -303,6 +309,7 @@ impl Machine {
             After::Inbound { flow, tip, receipt } => self.inbound_is_durable(flow, tip, receipt),
             After::Done { flow, point } => self.inbound_is_done(flow, point),
             After::MaySign { flow, tip, statement, peer } => self.may_sign(flow, tip, statement, peer),
+            After::MaySignSet { attestation, peer } => self.may_sign_set(attestation, peer),
             After::Intent { job } => self.intent_is_durable(job),
             After::IntentClosed { job } => self.intent_is_closed(job),
             After::Order { id } => self.order_is_durable(id, pending.records),
@@ -329,6 +336,7 @@ impl Machine {
             After::Frozen { .. }
             | After::Reattested { .. }
             | After::Done { .. }
+            | After::MaySignSet { .. }
             | After::IntentClosed { .. }
             | After::Nothing => {}
         }

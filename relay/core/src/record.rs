@@ -10,6 +10,7 @@ use crate::lane::Flow;
 use crate::light_client::Header;
 use crate::opaque::Opaque;
 use crate::order::AuditRecord;
+use crate::set_attestation::{SetAttestation, SetEvidence, SetFact};
 
 /// One durable fact. A batch of records is durable as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,15 @@ pub enum Record {
         /// Generation of the set for which it is signed.
         epoch: Epoch,
     },
+    /// A chain's validator set that is believed, and why.
+    SetStated {
+        /// The set.
+        fact: SetFact,
+        /// The signatures that vouch for it, one set of them for each verifier asked; none when our own nodes did.
+        evidence: Vec<SetEvidence>,
+    },
+    /// The sign-once record of a validator set: it may now be signed, and no other for this chain and height.
+    SetSigned(SetAttestation),
     /// Something that must never be forgotten: who contradicted whom.
     Misbehaviour(Misbehaviour),
     /// What an operator ordered, before it takes effect.

@@ -9,6 +9,7 @@ use crate::light_client::Header;
 use crate::message::Message;
 use crate::opaque::Opaque;
 use crate::record::{Decided, ExtensionRecord, Frozen, IntentRecord};
+use crate::set_attestation::SetFact;
 
 /// On which side of a flow this process stands; it decides what is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +49,8 @@ pub struct Recovered {
     pub decided: Vec<(Domain, Decided)>,
     /// Lanes that an operator has paused.
     pub paused: Vec<LaneId>,
+    /// The validator sets that our own nodes have confirmed, ever.
+    pub sets: Vec<SetFact>,
 }
 
 /// A light client as it was last made durable.

@@ -35,4 +35,6 @@ tags! {
     attest, ATTEST = b"cityrelay.v1.attest";
     /// First word of what is signed to rotate the attester set.
     rotate, ROTATE = b"cityrelay.v1.rotate";
+    /// First word of what an attester signs about a validator set.
+    set, SET = b"cityrelay.v1.set";
 }

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use cityrelay_core::attestation::{Statement, rotation_digest};
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::{Hash32, keccak256};
-use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Index, LaneId, MessageId, UnixMillis};
+use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow, GatewayAt, LaneIdentity};
+use cityrelay_core::light_client::SetStatement;
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::outcome::{Outcome, Status};
+use cityrelay_core::set_attestation::{SetAttestation, SetFact};
 use cityrelay_core::tag;
 use serde_json::Value;
 
@@ -164,4 +166,20 @@ fn every_tag_is_the_one_that_the_contracts_use() {
         }
     }
     assert_eq!(vectors["tags"].as_object().unwrap().len(), ours.len() + 1);
+}
+
+#[test]
+fn what_is_signed_about_a_validator_set_is_as_written() {
+    // Computed apart from this code, with another keccak256: the tag, then the words in the order of the definition.
+    let tag = "0x65425ea194ca940d286d5a62f8b0787df6bdb11c0950dfd4aca59115517e1687";
+    assert_eq!(tag::set(), Hash32::from_hex(tag).unwrap());
+    let statement = SetStatement { height: Height(0x0102_0304_0506_0708), digest: Hash32([0xe1; 32]) };
+    let attestation = SetAttestation {
+        fact: SetFact { domain: Domain(Hash32([0xd1; 32])), parent: Hash32([0xe2; 32]), statement },
+        epoch: Epoch(3),
+        verifier: Address::from_20([0xe3; 20]),
+        verifier_domain: Domain(Hash32([0xd2; 32])),
+    };
+    let digest = "0xe85c5513dd99dad0681072eb361bccae1e3f75d00c763bb311f34fdd81fd4252";
+    assert_eq!(attestation.digest(), Hash32::from_hex(digest).unwrap());
 }

@@ -4,6 +4,7 @@ mod chain;
 mod client;
 mod intent;
 mod order;
+mod set;
 
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::ids::Index;
@@ -66,6 +67,8 @@ impl Batch<'_> {
             Record::Intent(intent) => self.on_intent(intent),
             Record::IntentClosed { domain, hash, end } => self.on_intent_closed(*domain, *hash, *end),
             Record::Signed { flow, point, epoch } => self.on_signed(*flow, *point, *epoch),
+            Record::SetStated { fact, evidence } => self.on_set_stated(*fact, evidence),
+            Record::SetSigned(attestation) => self.on_set_signed(attestation),
             Record::Misbehaviour(misbehaviour) => self.on_misbehaviour(misbehaviour),
             Record::Audit(audit) => self.on_audit(audit),
         }

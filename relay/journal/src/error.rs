@@ -114,6 +114,26 @@ pub enum JournalError {
         /// The head named.
         got: Hash32,
     },
+    /// Another validator set, or one of another history, is held for that height.
+    #[error("chain {domain} height {height}: expected validator set {expected}, got {got}")]
+    SetConflict {
+        /// The chain.
+        domain: Domain,
+        /// The first header under the set.
+        height: Height,
+        /// Digest of the set held.
+        expected: Hash32,
+        /// Digest of the set named.
+        got: Hash32,
+    },
+    /// A validator set would be signed that our own nodes have not confirmed.
+    #[error("chain {domain} height {height}: expected a validator set that our own nodes confirmed, got another one")]
+    SetUnconfirmed {
+        /// The chain.
+        domain: Domain,
+        /// The first header under the set.
+        height: Height,
+    },
     /// A second head would be signed for one index.
     #[error("lane {} {} index {index}: may sign only {expected}, got {got}", flow.lane, flow.direction.as_str())]
     SignConflict {

@@ -163,12 +163,16 @@ fn record_weight(record: &Record) -> usize {
             entries + extension.tail.len() * 32 + extension.proof.bytes.len()
         }
         Record::Attested { evidence, .. } => evidence.signatures.len() * 85,
+        Record::SetStated { evidence, .. } => {
+            evidence.iter().map(|evidence| 192 + evidence.signatures.len() * 85).sum::<usize>()
+        }
         Record::Intent(intent) => intent.bytes.bytes.len(),
         Record::Misbehaviour(Misbehaviour::Equivocation { theirs, .. }) => theirs.bytes.len(),
         Record::PeerAccepted { .. }
         | Record::Done { .. }
         | Record::IntentClosed { .. }
         | Record::Signed { .. }
+        | Record::SetSigned(_)
         | Record::Misbehaviour(_)
         | Record::Audit(_) => 0,
     };

@@ -12,7 +12,8 @@ use cityrelay_core::message::Message;
 use cityrelay_core::record::Decided;
 use cityrelay_core::recovery::{Recovered, RecoveredClient, RecoveredFlow, Side};
 use cityrelay_wire::row::{
-    AttestedRow, ClientRow, DecidedRow, FrozenRow, OrdinalRow, PausedRow, flow_key, position_key, read_header_key,
+    AttestedRow, ClientRow, DecidedRow, FrozenRow, OrdinalRow, PausedRow, SetRow, flow_key, position_key,
+    read_header_key,
 };
 
 use crate::apply::counters;
@@ -48,12 +49,15 @@ pub(crate) fn recover(rows: &dyn Rows, flows: &[(Flow, Side)]) -> Result<Recover
     })?;
     let intents = rows::all(rows, Table::Intents, &[])?;
     let clients = recover_clients(rows)?;
+    let sets: Vec<SetRow> = rows::all(rows, Table::Sets, &[])?;
+    verify_count(Table::Sets, counters.sets, sets.len())?;
+    let sets = sets.into_iter().filter(|set| set.is_confirmed).map(|set| set.fact).collect();
     verify_count(Table::Frozen, counters.frozen, frozen.len())?;
     verify_count(Table::Decided, counters.decided, decided.len())?;
     verify_count(Table::Paused, counters.paused, paused.len())?;
     verify_count(Table::Intents, counters.intents, intents.len())?;
     verify_count(Table::Clients, counters.clients, clients.len())?;
-    Ok(Recovered { clients, flows, intents, frozen, decided, paused })
+    Ok(Recovered { clients, flows, intents, frozen, decided, paused, sets })
 }
 
 /// A row that is not found must never have been written: nothing is guessed about a damaged file.

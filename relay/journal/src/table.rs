@@ -43,11 +43,13 @@ pub(crate) enum Table {
     Decided,
     /// Lane → that an operator has paused it.
     Paused,
+    /// Domain, first height → a validator set that is believed.
+    Sets,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Counters,
         Self::Flows,
         Self::Ordinals,
@@ -68,6 +70,7 @@ impl Table {
         Self::Audit,
         Self::Decided,
         Self::Paused,
+        Self::Sets,
     ];
 
     /// The name on disk, also mixed into the checksum of each row.
@@ -93,6 +96,7 @@ impl Table {
             Self::Audit => "audit",
             Self::Decided => "decided",
             Self::Paused => "paused",
+            Self::Sets => "sets",
         }
     }
 

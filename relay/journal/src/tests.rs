@@ -11,4 +11,5 @@ mod pruning;
 mod reads;
 mod recovery;
 mod refusals;
+mod sets;
 mod simulated;

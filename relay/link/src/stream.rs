@@ -36,7 +36,9 @@ impl StreamKey {
     pub(crate) const fn of(frame: &Frame) -> Self {
         match frame {
             Frame::Hello(_) | Frame::Update { .. } | Frame::ClientAt(_) | Frame::Committee(_) => Self::Control,
-            Frame::AttestRequest { .. } | Frame::Attestation { .. } => Self::Requests,
+            Frame::AttestRequest { .. } | Frame::Attestation { .. } | Frame::SetRequest(_) | Frame::SetAttested(_) => {
+                Self::Requests
+            }
             Frame::Extension { claim, .. } => Self::Flow(claim.flow),
             Frame::Accepted { flow, .. } => Self::Flow(*flow),
             Frame::Declined(declined) => Self::Flow(declined.flow),

@@ -48,6 +48,7 @@ limits! {
     OtherActionBytes = "bytes of an action", cityrelay_core::order::MAX_OTHER_ACTION_BYTES;
     ClaimEntries = "entries", cityrelay_core::claim::MAX_CLAIM_ENTRIES;
     ClaimTail = "links in a tail", cityrelay_core::claim::MAX_CLAIM_TAIL;
+    SetEvidenceCount = "verifiers' attestations of a set", crate::limits::MAX_SET_EVIDENCE;
     EvidenceCount = "attested heads", crate::limits::MAX_EVIDENCE;
     SignatureCount = "signatures", cityrelay_core::frame::MAX_SIGNATURES;
     MemberCount = "attesters", cityrelay_core::attestation::MAX_ATTESTERS;

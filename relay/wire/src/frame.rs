@@ -9,7 +9,7 @@ use crate::error::{DecodeError, EncodeError};
 pub use crate::limits::MAX_FRAME_BYTES;
 use crate::v1::Mirrored;
 use crate::v1::frame as v1;
-use crate::v1::parts::domain;
+use crate::v1::parts::{SetAttestation, domain};
 
 /// The layout that [`encode_frame`] writes. It is part of ALPN `cityrelay/1`; protocol versions within it are agreed
 /// in `Hello`.
@@ -42,6 +42,8 @@ pub fn encode_frame(frame: &Frame) -> Result<Vec<u8>, EncodeError> {
             &v1::Attestation { flow: (*flow).into(), point: (*point).into(), epoch: epoch.0, signature: signature.0 },
         ),
         Frame::Committee(notice) => write(v1::COMMITTEE, &notice.mirror()?),
+        Frame::SetRequest(attestation) => write(v1::SET_REQUEST, &SetAttestation::from(*attestation)),
+        Frame::SetAttested(evidence) => write(v1::SET_ATTESTED, &evidence.mirror()?),
     }
 }
 
@@ -81,6 +83,8 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Frame, DecodeError> {
             }
         }
         v1::COMMITTEE => Frame::Committee(Mirrored::original(codec::decode(fields)?)),
+        v1::SET_REQUEST => Frame::SetRequest(codec::decode::<SetAttestation>(fields)?.into()),
+        v1::SET_ATTESTED => Frame::SetAttested(Mirrored::original(codec::decode(fields)?)),
         got => return Err(DecodeError::Kind { what: "frame", got }),
     })
 }

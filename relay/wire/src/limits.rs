@@ -12,6 +12,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// The most attested heads that travel with one claim: one for each entry.
 pub const MAX_EVIDENCE: usize = cityrelay_core::claim::MAX_CLAIM_ENTRIES;
 
+/// The most verifiers whose attesters vouch for one validator set: one for each lane's target, and few share a relay.
+pub const MAX_SET_EVIDENCE: usize = 64;
+
 /// The most headers in one client record; an update of 16 MiB holds fewer.
 pub const MAX_RECORD_HEADERS: usize = 65_536;
 

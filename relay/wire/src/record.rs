@@ -9,7 +9,7 @@ use crate::codec;
 use crate::error::{DecodeError, EncodeError};
 use crate::limits::MAX_RECORD_BYTES;
 use crate::v1::Mirrored;
-use crate::v1::parts::domain;
+use crate::v1::parts::{SetAttestation, domain};
 use crate::v1::record as v1;
 
 /// The layout that [`encode_record`] writes.
@@ -48,6 +48,11 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, EncodeError> {
         Record::Signed { flow, point, epoch } => {
             write(v1::SIGNED, &v1::Signed { flow: (*flow).into(), point: (*point).into(), epoch: epoch.0 })
         }
+        Record::SetStated { fact, evidence } => {
+            let evidence = List::collect(evidence, Mirrored::mirror)?;
+            write(v1::SET_STATED, &v1::SetStated { fact: (*fact).into(), evidence })
+        }
+        Record::SetSigned(attestation) => write(v1::SET_SIGNED, &SetAttestation::from(*attestation)),
         Record::Misbehaviour(misbehaviour) => write(v1::MISBEHAVIOUR, &misbehaviour.mirror()?),
         Record::Audit(audit) => write(v1::AUDIT, &audit.mirror()?),
     }
@@ -92,6 +97,11 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, DecodeError> {
             let v1::Signed { flow, point, epoch } = codec::decode(fields)?;
             Record::Signed { flow: flow.into(), point: point.into(), epoch: Epoch(epoch) }
         }
+        v1::SET_STATED => {
+            let v1::SetStated { fact, evidence } = codec::decode(fields)?;
+            Record::SetStated { fact: fact.into(), evidence: evidence.convert(Mirrored::original) }
+        }
+        v1::SET_SIGNED => Record::SetSigned(codec::decode::<SetAttestation>(fields)?.into()),
         v1::MISBEHAVIOUR => Record::Misbehaviour(Mirrored::original(codec::decode(fields)?)),
         v1::AUDIT => Record::Audit(Mirrored::original(codec::decode(fields)?)),
         got => return Err(DecodeError::Kind { what: "record", got }),

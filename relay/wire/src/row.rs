@@ -11,6 +11,7 @@ use cityrelay_core::opaque::Opaque;
 use cityrelay_core::order::AuditRecord;
 use cityrelay_core::outcome::Status;
 use cityrelay_core::record::{Frozen, IntentEnd, IntentRecord, Misbehaviour, Purpose};
+use cityrelay_core::set_attestation::{SetEvidence, SetFact};
 
 use crate::codec;
 use crate::error::{DecodeError, EncodeError};
@@ -180,6 +181,19 @@ pub struct FrozenRow {
     pub at: UnixMillis,
 }
 
+/// A chain's validator set from the height in the key on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRow {
+    /// The set.
+    pub fact: SetFact,
+    /// Whether our own nodes confirmed it.
+    pub is_confirmed: bool,
+    /// Whether it was released for signing.
+    pub is_signed: bool,
+    /// The signatures that vouched for it here.
+    pub evidence: Vec<SetEvidence>,
+}
+
 /// Which of two headers an operator chose; the key names chain and height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecidedRow {
@@ -219,6 +233,8 @@ pub struct CountersRow {
     pub decided: u32,
     /// Paused lanes.
     pub paused: u32,
+    /// Validator sets.
+    pub sets: u32,
 }
 
 macro_rules! kinds {
@@ -249,6 +265,7 @@ kinds! {
     CountersRow = 15;
     Misbehaviour = 16;
     AcceptedRow = 17;
+    SetRow = 18;
     DecidedRow = 19;
     PausedRow = 20;
 }

@@ -21,6 +21,7 @@ use cityrelay_core::machine::input::{
 };
 use cityrelay_core::order::{Action, Choice, Operator, Order, Subject};
 use cityrelay_core::record::{Frozen, IntentEnd, Record};
+use cityrelay_core::set_attestation::{Attestable, SetAttestation};
 use cityrelay_core::verify::verify_evidence;
 use cityrelay_wire::frame::decode_frame;
 
@@ -83,6 +84,7 @@ struct Disk {
     tips: BTreeMap<Flow, ChainPoint>,
     signed: BTreeMap<(Flow, Index), ChainPoint>,
     intents: BTreeSet<Hash32>,
+    sets: BTreeSet<SetAttestation>,
 }
 
 impl Disk {
@@ -100,6 +102,7 @@ impl Disk {
                 Record::Extension(extension) => drop(self.tips.insert(extension.flow, extension.tip())),
                 Record::Signed { flow, point, .. } => drop(self.signed.insert((*flow, point.index), *point)),
                 Record::Intent(intent) => drop(self.intents.insert(intent.hash)),
+                Record::SetSigned(attestation) => drop(self.sets.insert(*attestation)),
                 _ => {}
             }
         }
@@ -141,7 +144,10 @@ impl Play {
     fn watch(&self, effect: &Effect) {
         let is_signed = |flow, point: ChainPoint| self.disk.signed.get(&(flow, point.index)) == Some(&point);
         match effect {
-            Effect::Sign { statement, .. } => {
+            Effect::Sign { what: Attestable::Set(attestation), .. } => {
+                assert!(self.disk.sets.contains(attestation), "signs what is not recorded: {attestation:?}");
+            }
+            Effect::Sign { what: Attestable::Head(statement), .. } => {
                 assert!(is_signed(statement.flow, statement.point), "signs what is not recorded: {statement:?}");
             }
             Effect::Send { frame: Frame::Attestation { flow, point, .. }, .. } => {
@@ -268,8 +274,8 @@ impl Play {
             Effect::ConfirmSet { domain, statement } => {
                 Input::SetConfirmed { domain, statement, agrees: is_good.then_some(shape & 1 == 0) }
             }
-            Effect::ApplySetStatement { domain, .. } => {
-                Input::SetApplied { domain, result: Err(Refusal::new("set-statement", "none", "one")) }
+            Effect::ApplySetStatement { domain, statement, .. } => {
+                Input::SetApplied { domain, statement, result: Err(Refusal::new("set-statement", "none", "one")) }
             }
             Effect::ReadHint { flow } => {
                 let answer = Fetched::Some(story.point(flow, u64::from(shape % 8)));
@@ -295,9 +301,12 @@ impl Play {
             Effect::Confirm { extension, .. } => {
                 Input::Confirmed { flow: extension.flow(), agrees: is_good.then_some(shape & 2 == 0) }
             }
-            Effect::Sign { statement, peer } => {
-                let signature = is_good.then(|| signature(1, &statement));
-                Input::Signed { statement, peer, signature }
+            Effect::Sign { what, peer } => {
+                let signature = match &what {
+                    Attestable::Head(statement) => is_good.then(|| signature(1, statement)),
+                    Attestable::Set(_) => None,
+                };
+                Input::Signed { what, peer, signature }
             }
             Effect::Prepare { job, .. } => {
                 self.transactions += 1;

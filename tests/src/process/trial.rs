@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use cityrelay::control::StatusReport;
 use cityrelay::demo::configs::{self, ATTESTERS, Party, THRESHOLD};
 use cityrelay::demo::setup::{self, Access, Account, Lane, Town};
 use cityrelay::demo::world::World;
@@ -147,6 +148,31 @@ impl Trial {
                 self.standing().await
             );
             sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until a process says what is expected of it.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_until(
+        &mut self,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(&StatusReport) -> bool,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            if let Ok(Ok(status)) = timeout(ANSWER_TIMEOUT, self.world.status(name)).await
+                && is_so(&status)
+            {
+                return Ok(());
+            }
+            if let Some(casualty) = self.world.casualty() {
+                bail!("{casualty}");
+            }
+            ensure!(Instant::now() < deadline, "{name}: {what}: not in time\n{}", self.standing().await);
+            sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -10,6 +10,7 @@ use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::effect::{Effect, Report};
 use cityrelay_core::machine::input::ClaimRefusal;
 use cityrelay_core::message::Message;
+use cityrelay_core::set_attestation::Attestable;
 
 use crate::simulation::process::Behaviour;
 use crate::simulation::weather::Fault;
@@ -20,7 +21,7 @@ impl World {
     pub fn verify_effect(&mut self, id: PeerId, effect: &Effect) {
         match effect {
             Effect::Send { peer, frame } => self.verify_frame(id, *peer, frame),
-            Effect::Sign { statement, .. } => {
+            Effect::Sign { what: Attestable::Head(statement), .. } => {
                 let point = statement.point;
                 if !self.process(id).disk.may_sign(statement.flow, point, statement.epoch) {
                     self.violated(format!("I4: {id:?} signs {point:?} before its sign-once record is durable"));
@@ -79,7 +80,11 @@ impl World {
                     self.violated(format!("I4: {id:?} gives a signature whose record is not durable"));
                 }
             }
-            Frame::Update { .. } | Frame::Declined(_) | Frame::Committee(_) => {}
+            Frame::Update { .. }
+            | Frame::Declined(_)
+            | Frame::Committee(_)
+            | Frame::SetRequest(_)
+            | Frame::SetAttested(_) => {}
         }
     }
 
@@ -203,7 +208,9 @@ impl World {
             | Report::Attested { .. }
             | Report::Vote { .. }
             | Report::JobEnded { .. }
-            | Report::Done { .. } => None,
+            | Report::Done { .. }
+            | Report::SetAttested { .. }
+            | Report::SetRefused { .. } => None,
         };
         if let Some(complaint) = complaint {
             self.violated(complaint);

@@ -58,7 +58,11 @@ impl Facts {
                 Record::Signed { flow, point, epoch } => {
                     self.signed.insert((flow, point.index, epoch, point.head));
                 }
-                Record::PeerAccepted { .. } | Record::Misbehaviour(_) | Record::Audit(_) => {}
+                Record::PeerAccepted { .. }
+                | Record::SetStated { .. }
+                | Record::SetSigned(_)
+                | Record::Misbehaviour(_)
+                | Record::Audit(_) => {}
             }
         }
     }

@@ -17,6 +17,7 @@ use cityrelay_core::machine::input::{
 };
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::record::{IntentEnd, IntentRecord};
+use cityrelay_core::set_attestation::Attestable;
 use cityrelay_core::verify::{EvidenceError, VerifiedEvidence, VerifiedExtension, VerifiedHeader, verify_evidence};
 
 use crate::simulation::model_chain::{ChainKind, Seen};
@@ -145,7 +146,7 @@ impl World {
             }
             Effect::ApplySetStatement { domain, trusted, statement } => {
                 let result = self.clients[self.chain_at(domain)].apply_set_statement(&trusted, &statement);
-                self.answer(id, 1, 5, Input::SetApplied { domain, result });
+                self.answer(id, 1, 5, Input::SetApplied { domain, statement, result });
             }
             Effect::ReadHint { flow } => {
                 let chain = self.chain_of(flow, true);
@@ -166,9 +167,13 @@ impl World {
                 self.answer(id, 1, 5, Input::PointRead { flow, index, point });
             }
             Effect::Confirm { header, extension, .. } => self.confirm(id, &header, &extension),
-            Effect::Sign { statement, peer } => {
+            Effect::Sign { what: Attestable::Head(statement), peer } => {
                 let (statement, signature) = self.sign(id, statement);
-                self.answer(id, 1, 10, Input::Signed { statement, peer, signature: Some(signature) });
+                let what = Attestable::Head(statement);
+                self.answer(id, 1, 10, Input::Signed { what, peer, signature: Some(signature) });
+            }
+            Effect::Sign { what: Attestable::Set(attestation), .. } => {
+                self.violated(format!("{id:?} signs a set {attestation:?} of a chain whose validators are fixed"));
             }
             Effect::Prepare { job, domain, call, open, replaces } => {
                 self.prepare(id, job, domain, *call, &open, replaces.as_deref());

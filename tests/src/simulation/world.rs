@@ -102,7 +102,9 @@ impl Stream {
     fn of(frame: &Frame) -> Self {
         match frame {
             Frame::Hello(_) | Frame::Update { .. } | Frame::ClientAt(_) | Frame::Committee(_) => Self::Control,
-            Frame::AttestRequest { .. } | Frame::Attestation { .. } => Self::Requests,
+            Frame::AttestRequest { .. } | Frame::Attestation { .. } | Frame::SetRequest(_) | Frame::SetAttested(_) => {
+                Self::Requests
+            }
             Frame::Extension { claim, .. } => Self::Lane(claim.flow),
             Frame::Accepted { flow, .. } => Self::Lane(*flow),
             Frame::Declined(declined) => Self::Lane(declined.flow),

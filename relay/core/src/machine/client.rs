@@ -14,10 +14,18 @@ use crate::machine::io::{After, Io, earliest};
 use crate::opaque::Opaque;
 use crate::record::{Decided, Frozen, Record};
 use crate::recovery::{KEPT_HEADERS, RecoveredClient};
+use crate::set_attestation::{SetEvidence, SetFact};
 use crate::verify::{VerifiedHeader, VerifiedUpdate};
 
 /// Updates of peers that may wait; more are dropped, and the peer offers them again.
 const MAX_WAITING_UPDATES: usize = 4;
+
+/// A validator set that is believed, and why; without evidence our own nodes confirmed it.
+#[derive(Clone, Debug)]
+pub(super) struct Stated {
+    pub fact: SetFact,
+    pub evidence: Vec<SetEvidence>,
+}
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -35,6 +43,10 @@ pub(super) struct Client {
     is_busy: bool,
     /// The step under way began before the client froze: what comes of it is dropped.
     drops_step: bool,
+    /// Attested, and not handed to the light client yet.
+    believed: Option<Stated>,
+    /// Handed to the light client.
+    applying: Option<Stated>,
     waiting: VecDeque<(PeerId, Opaque)>,
     next_poll: UnixMillis,
     tries: u32,
@@ -66,6 +78,8 @@ impl Client {
             decided: decided.map(|decided| (decided.height, decided)).collect(),
             is_busy: false,
             drops_step: false,
+            believed: None,
+            applying: None,
             waiting: VecDeque::new(),
             next_poll: UnixMillis(0),
             tries: 0,
@@ -88,7 +102,9 @@ impl Client {
         if self.is_busy || self.is_frozen() {
             return;
         }
-        if let Some((peer, update)) = self.waiting.pop_front() {
+        if let Some(stated) = self.believed.take().filter(|stated| self.is_next(&stated.fact)) {
+            self.apply(io, stated);
+        } else if let Some((peer, update)) = self.waiting.pop_front() {
             self.verify(io, update, UpdateOrigin::Peer(peer));
         } else if self.setup.has_source && self.next_poll <= io.now {
             self.is_busy = true;
@@ -99,6 +115,38 @@ impl Client {
                 max_headers: io.limits.update_headers,
             });
         }
+    }
+
+    /// The set that its headers wait for, when no own node can confirm it and it is not believed yet.
+    pub fn lacking_set(&self) -> Option<SetFact> {
+        let is_settled =
+            self.setup.has_source || self.is_frozen() || self.believed.is_some() || self.applying.is_some();
+        let Some(HoldReason::SetUnconfirmed { height, digest }) = self.held.filter(|_| !is_settled) else {
+            return None;
+        };
+        Some(self.fact(SetStatement { height, digest })).filter(|fact| self.is_next(fact))
+    }
+
+    fn fact(&self, statement: SetStatement) -> SetFact {
+        SetFact { domain: self.setup.domain, parent: self.hash, statement }
+    }
+
+    /// Whether a set begins right after the trusted header.
+    fn is_next(&self, fact: &SetFact) -> bool {
+        fact.parent == self.hash && fact.statement.height == self.height.next()
+    }
+
+    /// Takes over a set that enough attesters signed, as soon as no other step is under way.
+    pub fn believe(&mut self, io: &mut Io, stated: Stated) {
+        self.believed = Some(stated);
+        self.advance(io);
+    }
+
+    fn apply(&mut self, io: &mut Io, stated: Stated) {
+        self.is_busy = true;
+        let (domain, trusted, statement) = (self.setup.domain, self.trusted.clone(), stated.fact.statement);
+        self.applying = Some(stated);
+        io.push(Effect::ApplySetStatement { domain, trusted, statement });
     }
 
     pub fn offer(&mut self, io: &mut Io, peer: PeerId, update: Opaque) {
@@ -202,7 +250,7 @@ impl Client {
                 if headers.is_empty() {
                     return self.rest(io, false);
                 }
-                self.keep(io, state, headers, set_changes.len());
+                self.keep(io, state, headers, set_changes.len(), None);
             }
             VerifiedUpdate::HeldBack { state, headers, set_changes, reason } => {
                 let subject = |reason: HoldReason| (reason.as_str(), reason.height());
@@ -216,14 +264,21 @@ impl Client {
                         io.push(Effect::ConfirmSet { domain, statement: SetStatement { height, digest } });
                     }
                     _ if headers.is_empty() && state == self.trusted => self.rest(io, false),
-                    _ => self.keep(io, state, headers, set_changes.len()),
+                    _ => self.keep(io, state, headers, set_changes.len(), None),
                 }
             }
             VerifiedUpdate::Refused(refusal) => self.refused(io, update, origin, name, refusal),
         }
     }
 
-    fn keep(&mut self, io: &mut Io, state: Opaque, headers: Vec<VerifiedHeader>, set_changes: usize) {
+    fn keep(
+        &mut self,
+        io: &mut Io,
+        state: Opaque,
+        headers: Vec<VerifiedHeader>,
+        set_changes: usize,
+        stated: Option<Stated>,
+    ) {
         let domain = self.setup.domain;
         let (height, hash) = headers.last().map_or((self.height, self.hash), |last| (last.height(), last.hash()));
         if !headers.is_empty() {
@@ -236,7 +291,10 @@ impl Client {
             hash,
             headers: headers.iter().map(|header| header.header().clone()).collect(),
         };
-        io.append(vec![record], After::Client { domain, state, height, hash, headers });
+        let mut records = vec![record];
+        let confirmed = stated.as_ref().filter(|stated| stated.evidence.is_empty()).map(|stated| stated.fact);
+        records.extend(stated.map(|Stated { fact, evidence }| Record::SetStated { fact, evidence }));
+        io.append(records, After::Client { domain, state, height, hash, headers, confirmed });
     }
 
     /// Takes over what is now durable.
@@ -286,6 +344,7 @@ impl Machine {
         if let Some(client) = self.clients.get_mut(&domain) {
             client.verified(&mut self.io, update, origin, &name, result);
         }
+        self.ask_sets();
     }
 
     pub(super) fn on_set_confirmed(&mut self, domain: Domain, statement: SetStatement, agrees: Option<bool>) {
@@ -294,8 +353,8 @@ impl Machine {
             return;
         }
         if agrees == Some(true) {
-            let trusted = client.trusted.clone();
-            self.io.push(Effect::ApplySetStatement { domain, trusted, statement });
+            let stated = Stated { fact: client.fact(statement), evidence: Vec::new() };
+            client.apply(&mut self.io, stated);
         } else {
             client.rest(&mut self.io, true);
         }
@@ -303,11 +362,15 @@ impl Machine {
 
     pub(super) fn on_set_applied(&mut self, domain: Domain, result: Result<Opaque, Refusal>) {
         let Some(client) = self.clients.get_mut(&domain) else { return };
+        let stated = client.applying.take().filter(|stated| client.is_next(&stated.fact));
         if client.is_dropped(&mut self.io) {
             return;
         }
         match result {
-            Ok(state) => client.keep(&mut self.io, state, Vec::new(), 0),
+            Ok(state) => {
+                client.held = None;
+                client.keep(&mut self.io, state, Vec::new(), 0, stated);
+            }
             Err(refusal) => {
                 let origin = UpdateOrigin::Node(String::new());
                 self.io.report(Report::Lie { domain, origin, refusal });
@@ -323,7 +386,11 @@ impl Machine {
         height: Height,
         hash: Hash32,
         headers: Vec<VerifiedHeader>,
+        confirmed: Option<SetFact>,
     ) {
+        if let Some(fact) = confirmed {
+            self.sets.confirm(fact);
+        }
         let Some(client) = self.clients.get_mut(&domain) else { return };
         client.durable(&mut self.io, state, height, hash, headers);
         self.tell_client(domain);

@@ -31,6 +31,7 @@ impl Machine {
         for peer in ready {
             self.tell_committees(peer);
         }
+        self.ask_sets();
         self.advance_all_flows();
     }
 

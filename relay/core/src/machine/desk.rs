@@ -17,6 +17,7 @@ use crate::machine::io::{After, Io};
 use crate::machine::{Machine, extension_record};
 use crate::record::Record;
 use crate::recovery::RecoveredFlow;
+use crate::set_attestation::{Attestable, SetEvidence};
 use crate::verify::VerifiedExtension;
 
 /// Requests of one flow and peer that may wait; more are declined as busy.
@@ -246,17 +247,26 @@ impl Machine {
         if let Some(desk) = self.desks.get_mut(&flow) {
             desk.durable = tip;
             desk.work = None;
-            self.io.push(Effect::Sign { statement, peer });
+            self.io.push(Effect::Sign { what: Attestable::Head(statement), peer });
             self.advance_desk(flow);
         }
     }
 
-    pub(super) fn on_signed(&mut self, statement: &Statement, peer: PeerId, signature: Option<SignatureBytes>) {
-        let Statement { flow, point, epoch, .. } = *statement;
-        let frame = signature
-            .map_or(Frame::Declined(Declined { flow, index: point.index, reason: DeclineReason::Mute }), |signature| {
+    pub(super) fn on_signed(&mut self, what: &Attestable, peer: PeerId, signature: Option<SignatureBytes>) {
+        let frame = match (*what, signature) {
+            (Attestable::Head(Statement { flow, point, epoch, .. }), Some(signature)) => {
                 Frame::Attestation { flow, point, epoch, signature }
-            });
+            }
+            (Attestable::Head(Statement { flow, point, .. }), None) => {
+                Frame::Declined(Declined { flow, index: point.index, reason: DeclineReason::Mute })
+            }
+            (Attestable::Set(attestation), Some(signature)) => {
+                let Ok(signer) = signature.signer(what.digest()) else { return };
+                Frame::SetAttested(SetEvidence { attestation, signatures: [(signer, signature)].into() })
+            }
+            // Whoever asked asks again.
+            (Attestable::Set(_), None) => return,
+        };
         self.io.push(Effect::Send { peer, frame });
     }
 

@@ -1,6 +1,6 @@
 //! What a machine wants done. Each effect names the input that answers it.
 
-use crate::attestation::{Committee, Statement};
+use crate::attestation::Committee;
 use crate::chain::ChainPoint;
 use crate::claim::Claim;
 use crate::frame::Frame;
@@ -14,6 +14,7 @@ use crate::machine::input::{ClaimOrigin, Recipient};
 use crate::opaque::Opaque;
 use crate::order::OrderRefusal;
 use crate::record::{IntentRecord, Record};
+use crate::set_attestation::{Attestable, SetFact, SetRefusal};
 use crate::verify::{VerifiedExtension, VerifiedHeader};
 
 /// Number of a batch of records; grows by one.
@@ -140,10 +141,10 @@ pub enum Effect {
         /// The adapter's proof.
         proof: Opaque,
     },
-    /// Sign a statement whose sign-once record is durable → `Signed`.
+    /// Sign something whose sign-once record is durable → `Signed`.
     Sign {
         /// What to sign.
-        statement: Statement,
+        what: Attestable,
         /// Who asked.
         peer: PeerId,
     },
@@ -390,6 +391,22 @@ pub enum Report {
         theirs: ChainPoint,
         /// Who signed.
         attester: crate::ids::AttesterId,
+    },
+    /// A chain's validator set is now believed, without a node of our own, since enough attesters signed it.
+    SetAttested {
+        /// The set.
+        fact: SetFact,
+        /// Signatures collected, of all verifiers together.
+        signatures: usize,
+    },
+    /// What somebody said or asked about a validator set was refused.
+    SetRefused {
+        /// The chain.
+        domain: Domain,
+        /// Who.
+        peer: PeerId,
+        /// The refusal.
+        refusal: SetRefusal,
     },
     /// The journal refused or failed.
     JournalTrouble {

@@ -1,6 +1,6 @@
 //! What happens to a machine: everything it learns comes in as one of these.
 
-use crate::attestation::{Committee, SignatureBytes, Statement};
+use crate::attestation::{Committee, SignatureBytes};
 use crate::chain::{ChainPoint, Entry};
 use crate::claim::Claim;
 use crate::frame::Frame;
@@ -13,6 +13,7 @@ use crate::machine::effect::{JobId, OrderId, ReceiptId, Ticket, UpdateOrigin};
 use crate::opaque::Opaque;
 use crate::order::Order;
 use crate::record::IntentEnd;
+use crate::set_attestation::Attestable;
 use crate::verify::{VerifiedEvidence, VerifiedExtension, VerifiedUpdate};
 
 /// One thing that happened.
@@ -88,6 +89,8 @@ pub enum Input {
     SetApplied {
         /// The chain.
         domain: Domain,
+        /// The statement.
+        statement: SetStatement,
         /// The new state.
         result: Result<Opaque, Refusal>,
     },
@@ -144,7 +147,7 @@ pub enum Input {
     /// Answer to `Sign`.
     Signed {
         /// What was signed.
-        statement: Statement,
+        what: Attestable,
         /// Who asked.
         peer: PeerId,
         /// The signature; `None` when the signer refused or is away.

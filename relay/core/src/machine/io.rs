@@ -12,13 +12,22 @@ use crate::machine::config::{Limits, PeerId};
 use crate::machine::effect::{Effect, JobId, OrderId, ReceiptId, Report, Ticket};
 use crate::opaque::Opaque;
 use crate::record::Record;
+use crate::set_attestation::{SetAttestation, SetFact};
 use crate::verify::VerifiedHeader;
 
 /// What goes on once the records of a ticket are durable.
 #[derive(Clone, Debug)]
 pub(super) enum After {
     /// The light client of a chain moved.
-    Client { domain: Domain, state: Opaque, height: Height, hash: Hash32, headers: Vec<VerifiedHeader> },
+    Client {
+        domain: Domain,
+        state: Opaque,
+        height: Height,
+        hash: Hash32,
+        headers: Vec<VerifiedHeader>,
+        /// A validator set that our own nodes confirmed.
+        confirmed: Option<SetFact>,
+    },
     /// The client of a chain is frozen.
     Frozen { domain: Domain },
     /// An extension is on its way out.
@@ -33,6 +42,8 @@ pub(super) enum After {
     Done { flow: Flow, point: ChainPoint },
     /// A head may now be signed.
     MaySign { flow: Flow, tip: ChainPoint, statement: Statement, peer: PeerId },
+    /// A validator set may now be signed.
+    MaySignSet { attestation: SetAttestation, peer: PeerId },
     /// A transaction may now be broadcast.
     Intent { job: JobId },
     /// A transaction's end is known.

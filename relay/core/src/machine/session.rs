@@ -116,6 +116,8 @@ impl Machine {
                 self.on_attestation(peer, flow, point, epoch, signature);
             }
             (Frame::Committee(notice), Role::Relay) => self.on_committee_notice(notice),
+            (Frame::SetRequest(attestation), Role::Relay) => self.on_set_request(peer, attestation),
+            (Frame::SetAttested(evidence), _) => self.on_set_attested(peer, evidence),
             // A frame that does not go with the peer's role carries no information.
             _ => {}
         }
@@ -135,6 +137,7 @@ impl Machine {
             }
         }
         self.tell_committees(peer);
+        self.ask_sets();
         self.advance_all_flows();
     }
 

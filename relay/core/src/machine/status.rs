@@ -140,6 +140,8 @@ pub struct ClientStatus {
     pub timestamp: Option<UnixMillis>,
     /// Why headers wait.
     pub held: Option<HoldReason>,
+    /// Where they wait for attesters to vouch for a validator set: signatures got, and needed.
+    pub set_votes: Option<(usize, usize)>,
     /// Over what an operator must decide, when the client is frozen.
     pub frozen: Option<Frozen>,
     /// The last header on which an own node agreed, where the chain's proofs need that; else as `height`.
@@ -169,6 +171,20 @@ pub struct CommitteeStatus {
     pub threshold: u32,
 }
 
+impl ClientStatus {
+    /// Why headers wait, in words; with the signatures of attesters where they wait for those.
+    #[must_use]
+    pub fn held_words(&self) -> Option<String> {
+        let reason = self.held?;
+        Some(match self.set_votes {
+            Some((got, needed)) => {
+                format!("{reason}; {got} of {needed} attesters vouched for it so far: the attesters must act")
+            }
+            None => reason.to_string(),
+        })
+    }
+}
+
 /// The whole machine at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -195,6 +211,7 @@ impl Machine {
             height: client.height,
             timestamp: client.headers.last_key_value().map(|(_, header)| header.header().timestamp),
             held: client.held,
+            set_votes: self.set_votes(client.setup.domain),
             frozen: client.frozen,
             confirmed: client.confirmed_height(),
         });

@@ -20,6 +20,8 @@ use crate::opaque::Opaque;
 use crate::record::{IntentRecord, Misbehaviour};
 use crate::recovery::RecoveredClient;
 
+mod sets;
+
 const NOW: UnixMillis = UnixMillis(1_000_000);
 const PEER: PeerId = PeerId(1);
 const ATTESTER: PeerId = PeerId(2);

@@ -91,7 +91,7 @@ impl Backend {
                 domain: client.domain.to_string(),
                 height: client.height.0,
                 timestamp: client.timestamp.map(|time| time.0),
-                held_back: client.held.map(|reason| reason.to_string()),
+                held_back: client.held_words(),
                 is_frozen: client.is_frozen(),
                 endpoints: endpoints.collect(),
             }

@@ -52,9 +52,9 @@ impl Executor {
                 }
             }
             Effect::Release(receipt) => drop(self.permits.remove(&receipt)),
-            Effect::Sign { statement, peer } => {
-                let signature = self.signer.as_ref().and_then(|signer| signer.sign(&statement));
-                answer(&self.inputs, Input::Signed { statement, peer, signature });
+            Effect::Sign { what, peer } => {
+                let signature = self.signer.as_ref().and_then(|signer| signer.sign(&what));
+                answer(&self.inputs, Input::Signed { what, peer, signature });
             }
             Effect::VerifyUpdate { domain, trusted, update, origin } => {
                 self.verify_update(domain, trusted, update, origin);

@@ -107,8 +107,8 @@ impl Readiness {
             troubles.push(Trouble::new(TroubleKind::ChainFrozen, subject(), reason));
         }
         let held_for = lasting(&mut self.held, client.domain, client.height, client.held.is_some(), now);
-        if let Some(reason) = client.held.filter(|reason| held_for > HELD_AFTER || is_at_its_end(reason)) {
-            let reason = format!("for {} s {reason}", held_for.as_secs());
+        if client.held.is_some_and(|reason| held_for > HELD_AFTER || is_at_its_end(&reason)) {
+            let reason = format!("for {} s {}", held_for.as_secs(), client.held_words().unwrap_or_default());
             troubles.push(Trouble::new(TroubleKind::ChainHeldBack, subject(), reason));
         }
         let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);

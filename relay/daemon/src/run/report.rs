@@ -141,6 +141,16 @@ impl Reporter {
                 let (index, ours, theirs) = (ours.index.0, ours.head, theirs.head);
                 error!(lane = %flow.lane, index, %ours, %theirs, %attester, "an attester signed another head");
             }
+            Report::SetAttested { fact, signatures } => {
+                let chain = self.handles.chain_name(fact.domain);
+                let height = fact.statement.height.0;
+                info!(chain, height, signatures, "enough attesters vouch for a validator set");
+            }
+            Report::SetRefused { domain, peer, refusal } => {
+                let (chain, who) = (self.handles.chain_name(domain), self.peer(peer));
+                self.metrics.update_refused(chain, refusal.check());
+                warn!(chain, who, check = refusal.check(), %refusal, "what was said of a validator set was refused");
+            }
             Report::JournalTrouble { is_retryable } => self.metrics.journal_trouble(is_retryable),
         }
     }

@@ -60,7 +60,9 @@ impl Session {
 fn stream_of(frame: &Frame) -> Stream {
     match frame {
         Frame::Hello(_) | Frame::Update { .. } | Frame::ClientAt(_) | Frame::Committee(_) => Stream::Control,
-        Frame::AttestRequest { .. } | Frame::Attestation { .. } => Stream::Requests,
+        Frame::AttestRequest { .. } | Frame::Attestation { .. } | Frame::SetRequest(_) | Frame::SetAttested(_) => {
+            Stream::Requests
+        }
         Frame::Extension { claim, .. } => Stream::Flow(claim.flow),
         Frame::Accepted { flow, .. } => Stream::Flow(*flow),
         Frame::Declined(declined) => Stream::Flow(declined.flow),

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Context;
-use cityrelay_core::attestation::{SignatureBytes, Statement, attester_id};
+use cityrelay_core::attestation::{SignatureBytes, attester_id};
 use cityrelay_core::ids::AttesterId;
+use cityrelay_core::set_attestation::Attestable;
 use k256::ecdsa::SigningKey;
 
 /// A signer with its key in memory. The key is wiped when the signer is dropped.
@@ -27,9 +28,9 @@ impl FileSigner {
         attester_id(self.key.verifying_key())
     }
 
-    /// Signs a statement. Whoever calls it has made the sign-once record durable.
-    pub fn sign(&self, statement: &Statement) -> Option<SignatureBytes> {
-        let (signature, recovery) = self.key.sign_prehash_recoverable(statement.digest().as_bytes()).ok()?;
+    /// Signs. Whoever calls it has made the sign-once record durable.
+    pub fn sign(&self, what: &Attestable) -> Option<SignatureBytes> {
+        let (signature, recovery) = self.key.sign_prehash_recoverable(what.digest().as_bytes()).ok()?;
         Some(SignatureBytes::from_parts(&signature, recovery))
     }
 }

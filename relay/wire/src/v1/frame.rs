@@ -20,6 +20,8 @@ pub const DECLINED: u8 = 6;
 pub const ATTEST_REQUEST: u8 = 7;
 pub const ATTESTATION: u8 = 8;
 pub const COMMITTEE: u8 = 9;
+pub const SET_REQUEST: u8 = 10;
+pub const SET_ATTESTED: u8 = 11;
 
 impl Code for frame::Role {
     const WHAT: &'static str = "role";

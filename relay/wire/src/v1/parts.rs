@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
-use cityrelay_core::{chain, claim, gateway_call, lane, light_client, message, opaque, outcome};
+use cityrelay_core::{chain, claim, gateway_call, lane, light_client, message, opaque, outcome, set_attestation};
 
 use super::Mirrored;
 use crate::EncodeError;
@@ -296,6 +296,79 @@ impl Mirrored for light_client::Header {
             timestamp: UnixMillis(mirror.timestamp),
             detail: mirror.detail.into_vec(),
         }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SetFact {
+    domain: Word,
+    height: u64,
+    parent: Word,
+    digest: Word,
+}
+
+impl From<set_attestation::SetFact> for SetFact {
+    fn from(fact: set_attestation::SetFact) -> Self {
+        let set_attestation::SetFact { domain, parent, statement } = fact;
+        Self { domain: domain.0.0, height: statement.height.0, parent: parent.0, digest: statement.digest.0 }
+    }
+}
+
+impl From<SetFact> for set_attestation::SetFact {
+    fn from(fact: SetFact) -> Self {
+        let statement = light_client::SetStatement { height: Height(fact.height), digest: Hash32(fact.digest) };
+        Self { domain: domain(fact.domain), parent: Hash32(fact.parent), statement }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SetAttestation {
+    fact: SetFact,
+    epoch: u64,
+    verifier: Word,
+    verifier_domain: Word,
+}
+
+impl From<set_attestation::SetAttestation> for SetAttestation {
+    fn from(attestation: set_attestation::SetAttestation) -> Self {
+        Self {
+            fact: attestation.fact.into(),
+            epoch: attestation.epoch.0,
+            verifier: attestation.verifier.0.0,
+            verifier_domain: attestation.verifier_domain.0.0,
+        }
+    }
+}
+
+impl From<SetAttestation> for set_attestation::SetAttestation {
+    fn from(attestation: SetAttestation) -> Self {
+        Self {
+            fact: attestation.fact.into(),
+            epoch: Epoch(attestation.epoch),
+            verifier: Address(Hash32(attestation.verifier)),
+            verifier_domain: domain(attestation.verifier_domain),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SetEvidence {
+    attestation: SetAttestation,
+    signatures: Signatures,
+}
+
+impl Mirrored for set_attestation::SetEvidence {
+    type Mirror = SetEvidence;
+
+    fn mirror(&self) -> Result<SetEvidence, EncodeError> {
+        Ok(SetEvidence { attestation: self.attestation.into(), signatures: Signatures::copy(&self.signatures)? })
+    }
+
+    fn original(mirror: SetEvidence) -> Self {
+        Self { attestation: mirror.attestation.into(), signatures: mirror.signatures.0 }
     }
 }
 

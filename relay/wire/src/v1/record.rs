@@ -6,10 +6,11 @@ use cityrelay_core::ids::{Address, Height, Index, LaneId, UnixMillis};
 use cityrelay_core::{order, record};
 
 use super::Mirrored;
-use super::parts::{Entry, Evidence, Flow, Header, Opaque, Point, Word, domain, words};
+use super::parts::{Entry, Evidence, Flow, Header, Opaque, Point, SetEvidence, SetFact, Word, domain, words};
 use crate::EncodeError;
 use crate::bounded::{
-    ClaimEntries, ClaimTail, List, OperatorBytes, OtherActionBytes, ReasonBytes, RecordHeaders, Text, WitnessBytes,
+    ClaimEntries, ClaimTail, List, OperatorBytes, OtherActionBytes, ReasonBytes, RecordHeaders, SetEvidenceCount, Text,
+    WitnessBytes,
 };
 
 pub const CLIENT: u8 = 1;
@@ -22,6 +23,8 @@ pub const INTENT_CLOSED: u8 = 7;
 pub const SIGNED: u8 = 8;
 pub const MISBEHAVIOUR: u8 = 9;
 pub const AUDIT: u8 = 10;
+pub const SET_STATED: u8 = 12;
+pub const SET_SIGNED: u8 = 13;
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
@@ -216,6 +219,13 @@ pub struct Signed {
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
 pub struct Witness(Text<WitnessBytes>);
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SetStated {
+    pub fact: SetFact,
+    pub evidence: List<SetEvidence, SetEvidenceCount>,
+}
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]

@@ -7,10 +7,10 @@ use cityrelay_core::outcome::Status;
 use cityrelay_core::record::Frozen;
 
 use super::Mirrored;
-use super::parts::{self, Evidence, Flow, Opaque, Point, Word, domain, words};
+use super::parts::{self, Evidence, Flow, Opaque, Point, SetEvidence, SetFact, Word, domain, words};
 use super::record::{IntentEnd, Purpose};
 use crate::EncodeError;
-use crate::bounded::{ClaimEntries, ClaimTail, Coded, List};
+use crate::bounded::{ClaimEntries, ClaimTail, Coded, List, SetEvidenceCount};
 use crate::row;
 
 #[derive(Clone, Debug, Encode, Decode)]
@@ -347,6 +347,37 @@ impl Mirrored for row::FrozenRow {
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SetRow {
+    fact: SetFact,
+    is_confirmed: bool,
+    is_signed: bool,
+    evidence: List<SetEvidence, SetEvidenceCount>,
+}
+
+impl Mirrored for row::SetRow {
+    type Mirror = SetRow;
+
+    fn mirror(&self) -> Result<SetRow, EncodeError> {
+        Ok(SetRow {
+            fact: self.fact.into(),
+            is_confirmed: self.is_confirmed,
+            is_signed: self.is_signed,
+            evidence: List::collect(&self.evidence, Mirrored::mirror)?,
+        })
+    }
+
+    fn original(mirror: SetRow) -> Self {
+        Self {
+            fact: mirror.fact.into(),
+            is_confirmed: mirror.is_confirmed,
+            is_signed: mirror.is_signed,
+            evidence: mirror.evidence.convert(Mirrored::original),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
 pub struct DecidedRow {
     chosen: Word,
     rejected: Word,
@@ -395,6 +426,7 @@ pub struct CountersRow {
     misbehaviour: u32,
     decided: u32,
     paused: u32,
+    sets: u32,
 }
 
 impl Mirrored for row::CountersRow {
@@ -412,6 +444,7 @@ impl Mirrored for row::CountersRow {
             misbehaviour: self.misbehaviour,
             decided: self.decided,
             paused: self.paused,
+            sets: self.sets,
         })
     }
 
@@ -427,6 +460,7 @@ impl Mirrored for row::CountersRow {
             misbehaviour: mirror.misbehaviour,
             decided: mirror.decided,
             paused: mirror.paused,
+            sets: mirror.sets,
         }
     }
 }

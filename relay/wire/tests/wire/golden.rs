@@ -107,6 +107,15 @@ fn every_row_has_its_golden_bytes() {
     let (_, audit) = samples::audits().swap_remove(0);
     check_row("audit", &audit);
     check_row(
+        "set",
+        &row::SetRow {
+            fact: samples::set_attestation().fact,
+            is_confirmed: true,
+            is_signed: false,
+            evidence: vec![samples::set_evidence()],
+        },
+    );
+    check_row(
         "counters",
         &row::CountersRow {
             flows: 2,
@@ -119,6 +128,7 @@ fn every_row_has_its_golden_bytes() {
             misbehaviour: 6,
             decided: 7,
             paused: 8,
+            sets: 9,
         },
     );
     for (name, misbehaviour) in samples::misbehaviours() {

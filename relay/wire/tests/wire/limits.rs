@@ -11,9 +11,10 @@ use cityrelay_core::message::Payload;
 use cityrelay_core::opaque::{MAX_ADAPTER_NAME_BYTES, MAX_OPAQUE_BYTES, Opaque};
 use cityrelay_core::order::{Action, MAX_OPERATOR_NAME_BYTES, MAX_OTHER_ACTION_BYTES, MAX_REASON_BYTES, Order};
 use cityrelay_core::record::{MAX_WITNESS_BYTES, Misbehaviour, Record};
+use cityrelay_core::set_attestation::SetEvidence;
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::limits::{
-    MAX_EVIDENCE, MAX_FRAME_BYTES, MAX_HEADER_DETAIL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_HEADERS,
+    MAX_EVIDENCE, MAX_FRAME_BYTES, MAX_HEADER_DETAIL_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_HEADERS, MAX_SET_EVIDENCE,
 };
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::{DecodeError, EncodeError};
@@ -89,6 +90,19 @@ fn signatures_of_a_head() {
         let signatures = (0..count).map(|n| (AttesterId([u8::try_from(n).unwrap(); 20]), signature)).collect();
         let evidence = vec![Evidence { signatures, ..samples::evidence() }];
         Frame::Extension { claim: samples::outbox_claim(), evidence }
+    });
+}
+
+#[test]
+fn signatures_of_a_set() {
+    frame_limit("signatures", MAX_SIGNATURES, |count| {
+        let signature = samples::evidence().signatures.into_values().next().unwrap();
+        let signatures = (0..count).map(|n| (AttesterId([u8::try_from(n).unwrap(); 20]), signature)).collect();
+        Frame::SetAttested(SetEvidence { signatures, ..samples::set_evidence() })
+    });
+    record_limit("verifiers' attestations of a set", MAX_SET_EVIDENCE, |count| Record::SetStated {
+        fact: samples::set_attestation().fact,
+        evidence: vec![samples::set_evidence(); count],
     });
 }
 

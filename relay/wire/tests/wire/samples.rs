@@ -10,12 +10,13 @@ use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
-use cityrelay_core::light_client::Header;
+use cityrelay_core::light_client::{Header, SetStatement};
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::order::{Action, AuditRecord, Choice, Operator, Order, Subject};
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour, Purpose, Record};
+use cityrelay_core::set_attestation::{SetAttestation, SetEvidence, SetFact};
 use cityrelay_wire::row;
 
 pub fn word(byte: u8) -> Hash32 {
@@ -106,6 +107,20 @@ pub fn intent(purpose: Purpose, replaces: Option<Hash32>) -> IntentRecord {
     }
 }
 
+pub fn set_attestation() -> SetAttestation {
+    let statement = SetStatement { height: Height(0x0102_0304_0506_0708), digest: word(0xe1) };
+    SetAttestation {
+        fact: SetFact { domain: Domain(word(0xd1)), parent: word(0xe2), statement },
+        epoch: Epoch(3),
+        verifier: Address::from_20([0xe3; 20]),
+        verifier_domain: Domain(word(0xd2)),
+    }
+}
+
+pub fn set_evidence() -> SetEvidence {
+    SetEvidence { attestation: set_attestation(), signatures: evidence().signatures }
+}
+
 pub fn frames() -> Vec<(&'static str, Frame)> {
     let domain = Domain(word(0xd1));
     let at = ClientAt { domain, height: Height(77), hash: word(0x31) };
@@ -155,6 +170,8 @@ pub fn frames() -> Vec<(&'static str, Frame)> {
                 threshold: 2,
             }),
         ),
+        ("set-request", Frame::SetRequest(set_attestation())),
+        ("set-attested", Frame::SetAttested(set_evidence())),
     ];
     let reasons = [
         ("declined-unknown-lane", DeclineReason::UnknownLane),
@@ -271,6 +288,9 @@ pub fn records() -> Vec<(&'static str, Record)> {
         ),
         ("intent-dead", Record::IntentClosed { domain, hash, end: IntentEnd::Dead }),
         ("signed", Record::Signed { flow: outbox, point: point(8, 0x34), epoch: Epoch(3) }),
+        ("set-stated", Record::SetStated { fact: set_attestation().fact, evidence: vec![set_evidence()] }),
+        ("set-confirmed", Record::SetStated { fact: set_attestation().fact, evidence: vec![] }),
+        ("set-signed", Record::SetSigned(set_attestation())),
     ];
     records.extend(audits().into_iter().map(|(name, audit)| (name, Record::Audit(audit))));
     records.extend(purposes().into_iter().map(|(name, intent)| (name, Record::Intent(intent))));

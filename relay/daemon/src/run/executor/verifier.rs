@@ -28,7 +28,10 @@ impl Executor {
     pub(super) fn apply_set_statement(&self, domain: Domain, trusted: Opaque, statement: SetStatement) {
         let Some(chain) = self.handles.chains.get(&domain) else { return };
         let client = chain.client.clone();
-        self.work(move || Input::SetApplied { domain, result: client.apply_set_statement(&trusted, &statement) });
+        self.work(move || {
+            let result = client.apply_set_statement(&trusted, &statement);
+            Input::SetApplied { domain, statement, result }
+        });
     }
 
     pub(super) fn verify_claim(&self, check: ClaimCheck) {

@@ -1,0 +1,253 @@
+//! Validator sets that headers can't prove: attested by those whose own nodes confirmed them, for those without a node.
+//!
+//! A relay whose client waits for such a set asks the attesters, and the relay that feeds it headers, which asks the
+//! attesters in its place: either road is enough. The attesters of every verifier of its lanes from that chain must
+//! vouch, since the headers behind the set carry the heads of all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::attestation::{Committee, SignatureBytes};
+use crate::frame::{Frame, Role};
+use crate::ids::{AttesterId, Domain, Epoch, Height, UnixMillis};
+use crate::lane::Direction;
+use crate::machine::client::Stated;
+use crate::machine::config::PeerId;
+use crate::machine::effect::{Effect, Report};
+use crate::machine::io::After;
+use crate::machine::{Machine, VerifierKey};
+use crate::record::Record;
+use crate::set_attestation::{Attestable, SetAttestation, SetEvidence, SetFact, SetRefusal};
+
+/// Questions of other relays that are remembered; the oldest set gives way.
+const MAX_ERRANDS: usize = 64;
+
+/// What is known, wanted and collected.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    /// By chain and first height: what our own nodes confirmed.
+    confirmed: BTreeMap<(Domain, Height), SetFact>,
+    /// What our own clients wait for.
+    lacking: BTreeMap<Domain, Lacking>,
+    /// What other relays wait for.
+    errands: BTreeMap<SetAttestation, Errand>,
+}
+
+#[derive(Debug)]
+struct Lacking {
+    fact: SetFact,
+    votes: BTreeMap<VerifierKey, Votes>,
+    next_ask: UnixMillis,
+}
+
+#[derive(Debug, Default)]
+struct Votes {
+    epoch: Epoch,
+    signatures: BTreeMap<AttesterId, SignatureBytes>,
+}
+
+#[derive(Debug, Default)]
+struct Errand {
+    peers: BTreeSet<PeerId>,
+    signatures: BTreeMap<AttesterId, SignatureBytes>,
+}
+
+impl Sets {
+    pub fn new(confirmed: Vec<SetFact>) -> Self {
+        let confirmed = confirmed.into_iter().map(|fact| ((fact.domain, fact.statement.height), fact));
+        Self { confirmed: confirmed.collect(), ..Self::default() }
+    }
+
+    /// Remembers what our own nodes confirmed, durably.
+    pub fn confirm(&mut self, fact: SetFact) {
+        self.confirmed.insert((fact.domain, fact.statement.height), fact);
+    }
+
+    /// When time alone lets the attesters be asked again.
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        self.lacking.values().map(|lacking| lacking.next_ask).min()
+    }
+
+    /// `None` when nobody of ours has confirmed a set for that height yet.
+    fn verify_confirmed(&self, fact: SetFact) -> Option<Result<(), SetRefusal>> {
+        let ours = self.confirmed.get(&(fact.domain, fact.statement.height))?;
+        let (expected, got) = (ours.statement.digest, fact.statement.digest);
+        Some(if *ours == fact { Ok(()) } else { Err(SetRefusal::Contradiction { expected, got }) })
+    }
+}
+
+impl Machine {
+    /// The verifiers on our side of the lanes from a chain: their attesters vouch for its sets.
+    fn set_verifiers(&self, domain: Domain) -> BTreeSet<VerifierKey> {
+        let from = self.inbound.values().filter(|flow| flow.lane.origin(flow.flow.direction).domain == domain);
+        from.map(|flow| flow.lane.target_verifier(flow.flow.direction)).collect()
+    }
+
+    /// Asks for the sets that clients without a node wait for.
+    pub(super) fn ask_sets(&mut self) {
+        let wanted: Vec<SetFact> = self.clients.values().filter_map(|client| client.lacking_set()).collect();
+        self.sets.lacking.retain(|_, lacking| wanted.contains(&lacking.fact));
+        for fact in wanted {
+            let again = self.io.after(self.io.limits.retry_min.saturating_mul(8));
+            let lacking = self.sets.lacking.entry(fact.domain).or_insert_with(|| Lacking {
+                fact,
+                votes: BTreeMap::new(),
+                next_ask: self.io.now,
+            });
+            if lacking.next_ask > self.io.now {
+                continue;
+            }
+            lacking.next_ask = again;
+            let mut asked = self.ready_attesters();
+            let feeding = self.inbound.values().filter(|flow| {
+                flow.lane.origin(flow.flow.direction).domain == fact.domain
+                    && self.peers.get(&flow.peer).is_some_and(|peer| peer.is_ready)
+            });
+            asked.extend(feeding.map(|flow| flow.peer));
+            for key in self.set_verifiers(fact.domain) {
+                let Some(committee) = self.committees.get(&key) else { continue };
+                let attestation = attestation(fact, key, committee);
+                for peer in &asked {
+                    self.io.push(Effect::Send { peer: *peer, frame: Frame::SetRequest(attestation) });
+                }
+            }
+        }
+    }
+
+    /// Somebody wants a set attested: an attester signs what its own nodes confirmed, a relay asks the attesters.
+    pub(super) fn on_set_request(&mut self, peer: PeerId, attestation: SetAttestation) {
+        let key = (attestation.verifier_domain, attestation.verifier);
+        let is_ours = self.lanes.values().any(|lane| {
+            [Direction::Outbox, Direction::Inbox].into_iter().any(|direction| {
+                lane.identity.origin(direction).domain == attestation.fact.domain
+                    && lane.identity.target_verifier(direction) == key
+            })
+        });
+        if !is_ours {
+            return;
+        }
+        match self.sets.verify_confirmed(attestation.fact) {
+            Some(Ok(())) => {}
+            // Our own node is not there yet; we are asked again.
+            None => return,
+            Some(Err(refusal)) => {
+                let domain = attestation.fact.domain;
+                return self.io.report(Report::SetRefused { domain, peer, refusal });
+            }
+        }
+        match self.role {
+            Role::Attester => {
+                self.io.append(vec![Record::SetSigned(attestation)], After::MaySignSet { attestation, peer });
+            }
+            Role::Relay => self.run_set_errand(peer, attestation),
+        }
+    }
+
+    fn run_set_errand(&mut self, peer: PeerId, attestation: SetAttestation) {
+        let attesters = self.ready_attesters();
+        let Some(committee) = self.committees.get(&(attestation.verifier_domain, attestation.verifier)) else { return };
+        if committee.epoch() != attestation.epoch {
+            return;
+        }
+        if self.sets.errands.len() >= MAX_ERRANDS && !self.sets.errands.contains_key(&attestation) {
+            self.sets.errands.pop_first();
+        }
+        let errand = self.sets.errands.entry(attestation).or_default();
+        errand.peers.insert(peer);
+        if !errand.signatures.is_empty() {
+            let frame = Frame::SetAttested(SetEvidence { attestation, signatures: errand.signatures.clone() });
+            self.io.push(Effect::Send { peer, frame });
+        }
+        if errand.signatures.len() < threshold(committee) {
+            for attester in attesters {
+                self.io.push(Effect::Send { peer: attester, frame: Frame::SetRequest(attestation) });
+            }
+        }
+    }
+
+    pub(super) fn may_sign_set(&mut self, attestation: SetAttestation, peer: PeerId) {
+        self.io.push(Effect::Sign { what: Attestable::Set(attestation), peer });
+    }
+
+    /// Attestations of a set: for our own client, or for a relay that asked.
+    pub(super) fn on_set_attested(&mut self, peer: PeerId, evidence: SetEvidence) {
+        let refused = [self.count_set_votes(&evidence), self.forward_set_votes(&evidence)];
+        if let Some(refusal) = refused.into_iter().find_map(Result::err) {
+            let domain = evidence.attestation.fact.domain;
+            self.io.report(Report::SetRefused { domain, peer, refusal });
+        }
+    }
+
+    fn forward_set_votes(&mut self, evidence: &SetEvidence) -> Result<(), SetRefusal> {
+        let attestation = evidence.attestation;
+        let Some(errand) = self.sets.errands.get_mut(&attestation) else { return Ok(()) };
+        let key = (attestation.verifier_domain, attestation.verifier);
+        let Some(committee) = self.committees.get(&key) else { return Ok(()) };
+        evidence.verify_votes(&attestation, committee)?;
+        let before = errand.signatures.len();
+        errand.signatures.extend(evidence.signatures.iter().map(|(member, signature)| (*member, *signature)));
+        if errand.signatures.len() > before {
+            let evidence = SetEvidence { attestation, signatures: errand.signatures.clone() };
+            for peer in &errand.peers {
+                self.io.push(Effect::Send { peer: *peer, frame: Frame::SetAttested(evidence.clone()) });
+            }
+        }
+        Ok(())
+    }
+
+    fn count_set_votes(&mut self, evidence: &SetEvidence) -> Result<(), SetRefusal> {
+        let domain = evidence.attestation.fact.domain;
+        let verifiers = self.set_verifiers(domain);
+        let Some(lacking) = self.sets.lacking.get_mut(&domain) else { return Ok(()) };
+        let key = (evidence.attestation.verifier_domain, evidence.attestation.verifier);
+        if !verifiers.contains(&key) {
+            let expected = verifiers.first().map_or(key.1, |(_, verifier)| *verifier);
+            return Err(SetRefusal::Verifier { expected, got: key.1 });
+        }
+        let Some(committee) = self.committees.get(&key) else { return Ok(()) };
+        evidence.verify_votes(&attestation(lacking.fact, key, committee), committee)?;
+        let votes = lacking.votes.entry(key).or_default();
+        if votes.epoch != committee.epoch() {
+            *votes = Votes { epoch: committee.epoch(), signatures: BTreeMap::new() };
+        }
+        votes.signatures.extend(evidence.signatures.iter().map(|(member, signature)| (*member, *signature)));
+        let mut complete = Vec::new();
+        for key in verifiers {
+            let (Some(committee), Some(votes)) = (self.committees.get(&key), lacking.votes.get(&key)) else {
+                return Ok(());
+            };
+            if votes.epoch != committee.epoch() || votes.signatures.len() < threshold(committee) {
+                return Ok(());
+            }
+            let attestation = attestation(lacking.fact, key, committee);
+            complete.push(SetEvidence { attestation, signatures: votes.signatures.clone() });
+        }
+        let fact = lacking.fact;
+        self.sets.lacking.remove(&domain);
+        let signatures = complete.iter().map(|evidence| evidence.signatures.len()).sum();
+        if let Some(client) = self.clients.get_mut(&domain) {
+            self.io.report(Report::SetAttested { fact, signatures });
+            client.believe(&mut self.io, Stated { fact, evidence: complete });
+        }
+        Ok(())
+    }
+
+    /// Signatures for the set that a client waits for, and how many are needed, where the fewest are there; `None` when
+    /// the attesters are not asked.
+    pub(super) fn set_votes(&self, domain: Domain) -> Option<(usize, usize)> {
+        let lacking = self.sets.lacking.get(&domain)?;
+        let votes = self.set_verifiers(domain).into_iter().filter_map(|key| {
+            let committee = self.committees.get(&key)?;
+            let votes = lacking.votes.get(&key).filter(|votes| votes.epoch == committee.epoch());
+            Some((votes.map_or(0, |votes| votes.signatures.len()), threshold(committee)))
+        });
+        votes.max_by_key(|(got, needed)| needed.saturating_sub(*got))
+    }
+}
+
+fn attestation(fact: SetFact, (verifier_domain, verifier): VerifierKey, committee: &Committee) -> SetAttestation {
+    SetAttestation { fact, epoch: committee.epoch(), verifier, verifier_domain }
+}
+
+fn threshold(committee: &Committee) -> usize {
+    usize::try_from(committee.threshold()).unwrap_or(usize::MAX)
+}
