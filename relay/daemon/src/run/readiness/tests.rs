@@ -40,6 +40,7 @@ impl World {
             height: Height(7),
             timestamp: None,
             held: None,
+            set_votes: None,
             frozen: None,
             confirmed: Height(7),
         };
