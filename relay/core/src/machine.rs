@@ -20,6 +20,7 @@ mod io;
 mod order;
 mod outbound;
 mod quorum;
+mod resending;
 mod session;
 mod sets;
 pub mod status;
@@ -212,6 +213,7 @@ impl Machine {
             Input::Observed { flow, answer } => self.on_observed(flow, answer),
             Input::ClaimVerified { origin, claim, result } => self.on_claim_verified(origin, claim, result),
             Input::ClaimLoaded { flow, peer, entries, tail } => self.on_claim_loaded(flow, peer, entries, tail),
+            Input::ExtensionsLoaded { flow, after, extensions } => self.on_extensions_loaded(flow, after, extensions),
             Input::PointRead { flow, index, point } => self.on_point_read(flow, index, point),
             Input::Confirmed { flow, agrees } => self.on_confirmed(flow, agrees),
             Input::Signed { what, peer, signature } => self.on_signed(&what, peer, signature),

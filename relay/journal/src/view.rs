@@ -1,6 +1,7 @@
 //! What can be asked of a journal. Every answer comes from one durable snapshot.
 
 use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
@@ -174,6 +175,35 @@ impl<'a> View<'a> {
     pub fn extension(&self, flow: Flow, index: Index) -> Result<Option<ExtensionRecord>, JournalError> {
         let span = spans::covering(self.rows, flow, index)?;
         span.map(|span| spans::extension_of(self.rows, flow, &span)).transpose()
+    }
+
+    /// At most `max` extensions that reach beyond `after`, ascending, each with its newest attestation.
+    ///
+    /// # Errors
+    /// [`JournalError::Pruned`] when the proof, a body or a payload of one is gone; those of damage and I/O.
+    pub fn extensions_after(
+        &self,
+        flow: Flow,
+        after: Index,
+        max: usize,
+    ) -> Result<Vec<(ExtensionRecord, Option<Evidence>)>, JournalError> {
+        let mut found = Vec::new();
+        spans::each_after(self.rows, flow, after, |span| {
+            if found.len() >= max {
+                return Ok(false);
+            }
+            let record = spans::extension_of(self.rows, flow, &span)?;
+            let mut evidence = None;
+            let prefix = position_key(flow, span.tip.index);
+            rows::scan(self.rows, Table::Evidence, &prefix, &prefix, |key, value| {
+                // Epochs ascend: the last one stays.
+                evidence = Some(rows::decode::<AttestedRow>(Table::Evidence, key, value)?.evidence);
+                Ok(true)
+            })?;
+            found.push((record, evidence));
+            Ok(true)
+        })?;
+        Ok(found)
     }
 
     fn each_extension(

@@ -209,6 +209,7 @@ impl World {
             | Report::Vote { .. }
             | Report::JobEnded { .. }
             | Report::Done { .. }
+            | Report::PeerFellBack { .. }
             | Report::SetAttested { .. }
             | Report::SetRefused { .. } => None,
         };

@@ -9,7 +9,7 @@ use cityrelay_core::ids::{Domain, Epoch, Index};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::machine::effect::Ticket;
 use cityrelay_core::order::AuditRecord;
-use cityrelay_core::record::Record;
+use cityrelay_core::record::{ExtensionRecord, Record};
 use cityrelay_core::recovery::{Recovered, Side};
 use cityrelay_journal::{JournalError, MemoryJournal};
 
@@ -123,6 +123,20 @@ impl Disk {
     #[must_use]
     pub fn entries(&self, flow: Flow, first: Index, last: Index) -> Vec<Entry> {
         self.journal.view().entries(flow, first, last).unwrap()
+    }
+
+    /// The durable extensions of a flow beyond an index; `None` when they are pruned.
+    #[must_use]
+    pub fn extensions_after(
+        &self,
+        flow: Flow,
+        after: Index,
+        max: usize,
+    ) -> Option<Vec<(ExtensionRecord, Option<Evidence>)>> {
+        match self.journal.view().extensions_after(flow, after, max) {
+            Err(JournalError::Pruned { .. }) => None,
+            found => Some(found.unwrap()),
+        }
     }
 
     /// The durable links `first..=last` of a flow.

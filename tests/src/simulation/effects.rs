@@ -161,6 +161,10 @@ impl World {
                 let slow = self.plan.slow_verifier;
                 self.answer(id, 1, 20 + slow, Input::ClaimVerified { origin, claim, result });
             }
+            Effect::LoadExtensions { flow, after, max } => {
+                let extensions = self.process(id).disk.extensions_after(flow, after, max);
+                self.answer(id, 1, 10, Input::ExtensionsLoaded { flow, after, extensions });
+            }
             Effect::LoadClaim { flow, peer, first, last } => self.load_claim(id, flow, peer, first, last),
             Effect::ReadPoint { flow, index } => {
                 let point = self.process(id).disk.point(flow, index);

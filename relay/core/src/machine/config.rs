@@ -93,6 +93,11 @@ pub struct Limits {
     pub outbound_window: usize,
     /// Claims of one flow that may wait for verification. Default 64.
     pub parked_claims: usize,
+    /// Extensions of one flow that may wait for the target chain before no more are taken in. Default 1024.
+    pub inbound_window: usize,
+    /// Bytes, roughly, that the extensions of one flow may take while they wait for the target chain. Default
+    /// 67,108,864; one extension may exceed it alone.
+    pub inbound_bytes: usize,
     /// Headers asked for at once. Default 256.
     pub update_headers: u32,
     /// First wait after a failure; doubles up to `retry_max`. Default 250 ms.
@@ -115,6 +120,8 @@ impl Default for Limits {
             send_window: 64,
             outbound_window: 4096,
             parked_claims: 64,
+            inbound_window: 1024,
+            inbound_bytes: 64 << 20,
             update_headers: 256,
             retry_min: Duration::from_millis(250),
             retry_max: Duration::from_secs(15),

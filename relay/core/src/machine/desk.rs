@@ -231,7 +231,7 @@ impl Machine {
 
     /// The head held at an index that was verified before.
     pub(super) fn on_point_read(&mut self, flow: Flow, index: Index, point: Option<ChainPoint>) {
-        let Some(desk) = self.desks.get_mut(&flow) else { return };
+        let Some(desk) = self.desks.get_mut(&flow) else { return self.stated_point_read(flow, index, point) };
         let Some(work) = desk.work.as_ref().filter(|work| work.request.index == index) else { return };
         let Some(point) = point else {
             return self.desk_failed(flow, DeclineReason::Gap);

@@ -125,6 +125,15 @@ pub enum Effect {
         /// Last index; entries are loaded up to the claim limit, the rest as links.
         last: Index,
     },
+    /// Read extensions of a flow that reach beyond an index, with their newest attestations → `ExtensionsLoaded`.
+    LoadExtensions {
+        /// The flow.
+        flow: Flow,
+        /// The index.
+        after: Index,
+        /// At most so many.
+        max: usize,
+    },
     /// Read the head that the journal holds at an index → `PointRead`.
     ReadPoint {
         /// The flow.
@@ -391,6 +400,15 @@ pub enum Report {
         theirs: ChainPoint,
         /// Who signed.
         attester: crate::ids::AttesterId,
+    },
+    /// A peer holds less of a flow than it once acknowledged: its journal is an older one. It is sent the rest again.
+    PeerFellBack {
+        /// The flow.
+        flow: Flow,
+        /// What it had acknowledged.
+        from: Index,
+        /// What it holds now.
+        to: Index,
     },
     /// A chain's validator set is now believed, without a node of our own, since enough attesters signed it.
     SetAttested {

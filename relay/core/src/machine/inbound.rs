@@ -10,7 +10,7 @@ use crate::ids::{Epoch, Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
 use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
 use crate::machine::carry::Sent;
-use crate::machine::config::PeerId;
+use crate::machine::config::{Limits, PeerId};
 use crate::machine::effect::{ClaimCheck, Effect, JobEnd, JobId, ReceiptId, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched};
 use crate::machine::io::{After, Io, earliest};
@@ -32,6 +32,8 @@ pub(super) struct Inbound {
     /// What the target chain has taken in, finally.
     pub done: ChainPoint,
     pub queue: VecDeque<Incoming>,
+    /// What the queue weighs, in bytes, roughly.
+    weight: usize,
     parked: VecDeque<Parked>,
     is_verifying: bool,
     pub job: Option<JobId>,
@@ -80,6 +82,7 @@ impl Inbound {
     pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow, batch_cap: usize) -> Self {
         let mut evidence: BTreeMap<Index, Evidence> =
             recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
+        let weight = recovered.outstanding.iter().map(ExtensionRecord::weight).sum();
         let queue = recovered.outstanding.into_iter().map(|record| {
             let tip = record.tip();
             let evidence = evidence.remove(&tip.index);
@@ -93,6 +96,7 @@ impl Inbound {
             durable: recovered.tip,
             done: recovered.done,
             queue: queue.collect(),
+            weight,
             parked: VecDeque::new(),
             is_verifying: false,
             job: None,
@@ -121,6 +125,12 @@ impl Inbound {
         (self.tries, self.next_try) = (0, now);
         self.next_read = now;
         self.queue.iter_mut().for_each(|incoming| incoming.quorum.forget_waits());
+    }
+
+    /// Whether so much waits for the target chain that no more is taken in. What the peer sends then stays where it is,
+    /// and keeps its room: the peer is slowed down, and stops reading its own chain in the end.
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.queue.len() >= limits.inbound_window || (self.weight >= limits.inbound_bytes && !self.queue.is_empty())
     }
 
     fn decline(&self, io: &mut Io, receipt: ReceiptId, index: Index, reason: DeclineReason) {
@@ -199,10 +209,12 @@ impl Machine {
             let last = front.claim.entries.last().map_or(first, crate::chain::Entry::index);
             let decision = if last <= inbound.verified.index {
                 Decision::Known
-            } else if first != inbound.verified.index.next() {
+            } else if first > inbound.verified.index.next() {
                 Decision::Decline(DeclineReason::Gap)
             } else if client.is_frozen() {
                 Decision::Decline(DeclineReason::Unconfirmed)
+            } else if inbound.is_full(&self.io.limits) {
+                return;
             } else if let Some(header) = client.headers.get(&front.claim.height) {
                 let Some(committee) = committee else { return };
                 Decision::Verify(header.clone(), committee.clone())
@@ -210,7 +222,7 @@ impl Machine {
                 // An honest peer knows where our client stands, durably, and sends nothing that lies beyond.
                 Decision::Decline(DeclineReason::UnknownHeader)
             };
-            let Some(Parked { receipt, claim, evidence }) = inbound.parked.pop_front() else { return };
+            let Some(Parked { receipt, mut claim, evidence }) = inbound.parked.pop_front() else { return };
             match decision {
                 Decision::Known => {
                     Self::tell_accepted(&mut self.io, inbound.peer, flow, inbound.durable);
@@ -221,6 +233,9 @@ impl Machine {
                     Self::tell_accepted(&mut self.io, inbound.peer, flow, inbound.durable);
                 }
                 Decision::Verify(header, committee) => {
+                    // A peer that lost its journal cuts elsewhere: what is held already is left out.
+                    claim.entries.retain(|entry| entry.index() > inbound.verified.index);
+                    claim.first = inbound.verified.index.next();
                     inbound.is_verifying = true;
                     self.io.push(Effect::VerifyClaim(Box::new(ClaimCheck {
                         origin: ClaimOrigin::Peer(inbound.peer, receipt),
@@ -278,6 +293,7 @@ impl Machine {
         records.extend(attested.into_iter().map(|evidence| Record::Attested { flow, evidence, at }));
         let ticket = self.io.append(records, After::Inbound { flow, tip, receipt });
         let quorum = Quorum::default();
+        inbound.weight = inbound.weight.saturating_add(record.weight());
         inbound.queue.push_back(Incoming { record, tip, is_durable: false, ticket, evidence: own, quorum });
         self.verify_next(flow);
     }
@@ -304,6 +320,7 @@ impl Machine {
             return;
         }
         inbound.queue.retain(|incoming| incoming.is_durable);
+        inbound.weight = inbound.queue.iter().map(|incoming| incoming.record.weight()).sum();
         inbound.verified = inbound.durable;
         let declined = Declined { flow, index: inbound.durable.index.next(), reason: DeclineReason::Busy };
         self.io.push(Effect::Send { peer: inbound.peer, frame: Frame::Declined(declined) });
@@ -386,8 +403,8 @@ impl Machine {
         inbound.done = point;
         inbound.tries = 0;
         inbound.next_try = self.io.now;
-        while inbound.queue.front().is_some_and(|incoming| incoming.tip.index <= point.index) {
-            inbound.queue.pop_front();
+        while let Some(finished) = inbound.queue.pop_front_if(|incoming| incoming.tip.index <= point.index) {
+            inbound.weight = inbound.weight.saturating_sub(finished.record.weight());
         }
         let outbox = Flow { lane: flow.lane, direction: Direction::Outbox };
         if flow != outbox
@@ -396,6 +413,7 @@ impl Machine {
             out.sent.unsettled.retain(|index, _| *index > point.index);
         }
         self.io.report(Report::Done { flow, point, millis });
+        self.verify_next(flow);
         self.carry(flow);
     }
 

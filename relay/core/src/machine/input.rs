@@ -4,6 +4,7 @@ use crate::attestation::{Committee, SignatureBytes};
 use crate::chain::{ChainPoint, Entry};
 use crate::claim::Claim;
 use crate::frame::Frame;
+use crate::gateway_call::Evidence;
 use crate::hash::Hash32;
 use crate::ids::{Domain, Height, Index};
 use crate::lane::Flow;
@@ -12,7 +13,7 @@ use crate::machine::config::PeerId;
 use crate::machine::effect::{JobId, OrderId, ReceiptId, Ticket, UpdateOrigin};
 use crate::opaque::Opaque;
 use crate::order::Order;
-use crate::record::IntentEnd;
+use crate::record::{ExtensionRecord, IntentEnd};
 use crate::set_attestation::Attestable;
 use crate::verify::{VerifiedEvidence, VerifiedExtension, VerifiedUpdate};
 
@@ -127,6 +128,15 @@ pub enum Input {
         entries: Vec<Entry>,
         /// Links after them.
         tail: Vec<Hash32>,
+    },
+    /// Answer to `LoadExtensions`.
+    ExtensionsLoaded {
+        /// The flow.
+        flow: Flow,
+        /// The index that they reach beyond.
+        after: Index,
+        /// Ascending; `None` when the journal has pruned them and only the chain still has their bodies.
+        extensions: Option<Vec<(ExtensionRecord, Option<Evidence>)>>,
     },
     /// Answer to `ReadPoint`.
     PointRead {

@@ -15,6 +15,7 @@ use crate::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, Report, 
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched, Observation};
 use crate::machine::io::{After, Io, distance, earliest};
 use crate::machine::quorum::Quorum;
+use crate::machine::resending::Resending;
 use crate::machine::{Machine, extension_record};
 use crate::record::{ExtensionRecord, Purpose, Record};
 use crate::recovery::RecoveredFlow;
@@ -45,6 +46,7 @@ pub(super) struct Outbound {
     pub asking: Asking,
     /// The peer holds another point than ours: an operator must look.
     pub is_in_dispute: bool,
+    pub resending: Resending,
 }
 
 /// One extension on its way out.
@@ -60,22 +62,22 @@ pub(super) struct Outgoing {
     pub is_sent: bool,
 }
 
+impl Outgoing {
+    /// One that the journal holds.
+    pub fn durable(record: ExtensionRecord, evidence: Option<Evidence>) -> Self {
+        let (tip, ticket) = (record.tip(), Ticket(0));
+        Self { record, tip, is_durable: true, ticket, quorum: Quorum::default(), evidence, is_sent: false }
+    }
+}
+
 impl Outbound {
     pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow) -> Self {
         let flow = recovered.flow;
         let mut evidence: BTreeMap<Index, Evidence> =
             recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
         let queue = recovered.outstanding.into_iter().map(|record| {
-            let tip = record.tip();
-            Outgoing {
-                evidence: evidence.remove(&tip.index),
-                record,
-                tip,
-                is_durable: true,
-                ticket: Ticket(0),
-                quorum: Quorum::default(),
-                is_sent: false,
-            }
+            let evidence = evidence.remove(&record.tip().index);
+            Outgoing::durable(record, evidence)
         });
         Self {
             flow,
@@ -99,6 +101,7 @@ impl Outbound {
             send_tries: 0,
             asking: Asking::default(),
             is_in_dispute: false,
+            resending: Resending::default(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Outbound {
     }
 
     /// Ends an observation; the next one comes after a failure's wait, at once, or when there is news.
-    fn observed(&mut self, io: &mut Io, next: Next) {
+    pub fn observed(&mut self, io: &mut Io, next: Next) {
         self.is_observing = false;
         match next {
             Next::Now => {
@@ -136,6 +139,12 @@ impl Outbound {
         self.queue.iter_mut().for_each(|outgoing| outgoing.quorum.forget_waits());
     }
 
+    /// Lets the next observation begin at once; one that is under way is answered first.
+    pub fn observe_now(&mut self, io: &Io) {
+        self.short_since = None;
+        self.next_observe = io.now;
+    }
+
     fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {
         self.queue.iter_mut().find(|out| out.tip.index == index)
     }
@@ -155,7 +164,7 @@ impl Outgoing {
     }
 }
 
-enum Next {
+pub(super) enum Next {
     Now,
     At(UnixMillis),
     AfterFailure,
@@ -199,12 +208,15 @@ impl Machine {
             && client.is_some_and(|client| !client.is_frozen() && client.header_range().is_some())
     }
 
-    fn start_observing(&mut self, flow: Flow) {
+    pub(super) fn start_observing(&mut self, flow: Flow) {
         let can_observe = self.outbound.get(&flow).is_some_and(|out| self.can_observe(out));
         let Some(out) = self.outbound.get_mut(&flow).filter(|_| can_observe) else { return };
         if out.next_observe <= self.io.now {
             out.is_observing = true;
-            self.io.push(Effect::ReadHint { flow });
+            self.io.push(match out.resending.next(flow, out.verified.index, &self.io.limits) {
+                Some(from_journal) => from_journal,
+                None => Effect::ReadHint { flow },
+            });
         }
     }
 
@@ -321,25 +333,34 @@ impl Machine {
     }
 
     pub(super) fn outbound_is_durable(&mut self, flow: Flow, tip: ChainPoint) {
+        let inbox = Flow { direction: Direction::Inbox, ..flow };
+        let settled = self.inbound.get(&inbox).map_or(Index(0), |inbox| inbox.done.index);
         let Some(out) = self.outbound.get_mut(&flow) else { return };
+        // What was on its way to the disk when the peer fell back is read from there later.
+        let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip == tip && !outgoing.is_durable) else {
+            return;
+        };
+        outgoing.is_durable = true;
         out.durable = tip;
+        let count = outgoing.record.entries.len();
         let mut messages = Vec::new();
         let mut is_proved_end = false;
-        if let Some(outgoing) = out.outgoing(tip.index) {
-            outgoing.is_durable = true;
-            let count = outgoing.record.entries.len();
-            if flow.direction == Direction::Outbox {
-                messages = outgoing.record.entries.iter().map(Entry::without_payload).collect();
-                is_proved_end = outgoing.record.tail.is_empty();
-            }
-            self.io.report(Report::Journalled { flow, tip, count });
+        if flow.direction == Direction::Outbox {
+            messages = outgoing.record.entries.iter().map(Entry::without_payload).collect();
+            is_proved_end = outgoing.record.tail.is_empty();
         }
+        self.io.report(Report::Journalled { flow, tip, count });
         out.sent.unsettled.extend(messages.into_iter().filter_map(|entry| match entry {
-            Entry::Message(message) => Some((message.index, message)),
-            Entry::Outcome(_) => None,
+            // What the chain was read again for may be settled long since.
+            Entry::Message(message) if message.index > settled => Some((message.index, message)),
+            Entry::Message(_) | Entry::Outcome(_) => None,
         }));
         if is_proved_end {
             out.sent.note_proved(tip.index);
+        }
+        if let Some(ahead) = out.resending.reached(tip.index) {
+            let peer = out.peer;
+            return self.on_peer_accepted(peer, flow, ahead);
         }
         self.ask_attesters(flow);
     }
@@ -422,8 +443,8 @@ impl Machine {
         }
         match out.point_at(point.index) {
             Some(ours) if ours == point => {}
-            // Ahead of our own journal, or of what we remember: nothing to compare with, nothing to do.
-            None => return,
+            // Ahead of our own journal, which is an older one: compared once we are there.
+            None => return out.resending.note_ahead(point),
             Some(ours) => {
                 if !core::mem::replace(&mut out.is_in_dispute, true) {
                     self.io.report(Report::AuditDifference { flow, ours, theirs: point });

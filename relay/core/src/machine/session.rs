@@ -131,7 +131,7 @@ impl Machine {
         let is_relay = known.setup.role == Role::Relay;
         for (flow, point) in hello.flows {
             if is_relay {
-                self.on_peer_accepted(peer, flow, point);
+                self.on_peer_stands_at(peer, flow, point);
             } else {
                 self.on_attester_at(peer, flow, point);
             }

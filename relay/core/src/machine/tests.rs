@@ -20,6 +20,7 @@ use crate::opaque::Opaque;
 use crate::record::{IntentRecord, Misbehaviour};
 use crate::recovery::RecoveredClient;
 
+mod older_journals;
 mod sets;
 
 const NOW: UnixMillis = UnixMillis(1_000_000);

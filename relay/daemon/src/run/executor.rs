@@ -44,6 +44,7 @@ impl Executor {
         match effect {
             Effect::Append { ticket, records } => self.append(ticket, records),
             Effect::ReadPoint { flow, index } => self.read_point(flow, index),
+            Effect::LoadExtensions { flow, after, max } => self.load_extensions(flow, after, max),
             Effect::LoadClaim { flow, peer, first, last } => self.load_claim(flow, peer, first, last),
             Effect::Send { peer, frame } => {
                 // A session that is gone loses what is said on it; the machine says it again.

@@ -141,6 +141,10 @@ impl Reporter {
                 let (index, ours, theirs) = (ours.index.0, ours.head, theirs.head);
                 error!(lane = %flow.lane, index, %ours, %theirs, %attester, "an attester signed another head");
             }
+            Report::PeerFellBack { flow, from, to } => {
+                let (lane, direction) = (flow.lane, flow.direction.as_str());
+                warn!(%lane, direction, from = from.0, to = to.0, "the peer's journal is an older one: sending again");
+            }
             Report::SetAttested { fact, signatures } => {
                 let chain = self.handles.chain_name(fact.domain);
                 let height = fact.statement.height.0;

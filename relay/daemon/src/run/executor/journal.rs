@@ -40,6 +40,22 @@ impl Executor {
         });
     }
 
+    pub(super) fn load_extensions(&self, flow: Flow, after: Index, max: usize) {
+        let journal = self.journal.clone();
+        self.work(move || {
+            let loaded = journal.read(|view| view.extensions_after(flow, after, max));
+            let extensions = match loaded {
+                Ok(extensions) => Some(extensions),
+                Err(JournalError::Pruned { .. }) => None,
+                Err(error) => {
+                    warn!(%error, "reading extensions from the journal failed");
+                    None
+                }
+            };
+            Input::ExtensionsLoaded { flow, after, extensions }
+        });
+    }
+
     pub(super) fn load_claim(&self, flow: Flow, peer: PeerId, first: Index, last: Index) {
         let journal = self.journal.clone();
         self.work(move || {
