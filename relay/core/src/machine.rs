@@ -25,6 +25,7 @@ mod session;
 mod sets;
 pub mod status;
 mod submit;
+mod tune;
 
 use std::collections::{BTreeMap, BTreeSet};
 

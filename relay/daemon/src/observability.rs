@@ -7,7 +7,7 @@ mod metrics;
 
 pub use endpoint::{MetricsServer, serve};
 pub use health::{Health, Trouble, TroubleKind};
-pub use logging::start_logging;
+pub use logging::{LogSwitch, start_logging};
 pub use metrics::{
     Ages, CarryKind, EvidenceKind, FlowLabel, MetricKind, MetricRow, Metrics, lane_state_word, reference,
 };

@@ -3,14 +3,16 @@
 //! [`plan`] turns the checked configuration into a machine; [`event_loop`] feeds it inputs and hands its effects out;
 //! [`executor`] does them, each in a task or a worker thread of its own, and answers with inputs. Nothing out here
 //! decides anything about a message. [`survey`] looks at what no message shows, and [`readiness`] says from all of it why
-//! the daemon is not making the progress that it should.
+//! the daemon is not making the progress that it should. [`reload`] takes a changed configuration over meanwhile.
 
 mod control;
 mod event_loop;
+mod exchange;
 mod executor;
 mod observe;
 mod plan;
 mod readiness;
+mod reload;
 mod report;
 mod session;
 mod signer;
@@ -19,3 +21,4 @@ mod survey;
 
 pub use event_loop::run;
 pub(crate) use plan::link_config;
+pub use reload::{Change, ReadFrom, ReloadRefusal, ReloadReport, Reloader};

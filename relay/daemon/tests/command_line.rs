@@ -281,10 +281,11 @@ fn each_effective_value_is_explained_with_its_place() {
     let line = fs::read_to_string(example).unwrap().lines().position(|line| line.starts_with("name = ")).unwrap() + 1;
     for expected in [
         format!("node.name = {}  # {example}:{line}; text; required", value["node"]["name"]),
-        "batch.max_entries = 7  # environment CITYRELAY__BATCH__MAX_ENTRIES; integer; default 64".to_owned(),
+        "batch.max_entries = 7  # environment CITYRELAY__BATCH__MAX_ENTRIES; integer; default 64; reloadable"
+            .to_owned(),
         "log.format = \"json\"  # flag --set log.format=json; \"text\" or \"json\"; default \"text\"".to_owned(),
-        "batch.max_delay = \"200ms\"  # default; duration; default \"200ms\"".to_owned(),
-        format!("chains.{chain}.request_timeout = \"10s\"  # default; duration; default \"10s\""),
+        "batch.max_delay = \"200ms\"  # default; duration; default \"200ms\"; reloadable".to_owned(),
+        format!("chains.{chain}.request_timeout = \"10s\"  # default; duration; default \"10s\"; reloadable"),
         "control.socket is not set  # file; default <node.data_dir>/control.sock".to_owned(),
     ] {
         assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use cityrelay::demo::setup::{self, Account, Lane, Town};
 use cityrelay::demo::world::World;
@@ -14,6 +15,8 @@ use cityrelay_core::attestation::attester_id;
 use cityrelay_core::ids::AttesterId;
 use k256::ecdsa::SigningKey;
 use serde_json::Value;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 const THRESHOLD: u32 = 2;
 
@@ -28,7 +31,7 @@ fn attester(byte: u8) -> AttesterId {
 /// Two chains with contracts and lanes, and a configuration of the owner of both.
 struct Office {
     dir: tempfile::TempDir,
-    _world: World,
+    world: World,
     towns: Vec<Town>,
     lanes: Vec<Lane>,
     config: PathBuf,
@@ -46,7 +49,7 @@ impl Office {
             create_secret(&dir.path().join(format!("attester-{byte}.key")), &[byte; 32]).unwrap();
         }
         fs::create_dir(dir.path().join("data")).unwrap();
-        let mut office = Self { dir, _world: world, towns, lanes, config: PathBuf::new() };
+        let mut office = Self { dir, world, towns, lanes, config: PathBuf::new() };
         office.config = office.write("owner.toml", Account::Owner);
         office
     }
@@ -133,13 +136,14 @@ fn has(findings: &[Value], verdict: &str, words: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_and_an_operator_do_their_work() {
-    let office = Office::open().await;
+    let mut office = Office::open().await;
     contracts_are_those_of_this_release(&office).await;
     lanes_are_paused_resumed_and_closed(&office).await;
     a_gateway_is_offered_and_the_offer_withdrawn(&office).await;
     a_stranger_is_refused_by_name(&office).await;
     attesters_are_rotated(&office).await;
     the_diagnosis_names_what_is_broken(&office).await;
+    a_running_daemon_takes_a_changed_configuration_over(&mut office).await;
 }
 
 async fn contracts_are_those_of_this_release(office: &Office) {
@@ -265,4 +269,95 @@ async fn the_diagnosis_names_what_is_broken(office: &Office) {
     let envelope = office.json(4, &["--set", &anchor, "config", "check", "--live"]).await;
     let findings = envelope["error"]["details"]["findings"].as_array().unwrap().clone();
     assert!(has(&findings, "broken", "the anchor is 0x2222"), "{findings:#?}");
+}
+
+/// The daemon's log, line by line.
+struct Log(PathBuf);
+
+impl Log {
+    fn lines(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.0).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn with_message(&self, message: &str) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line["message"] == message).collect()
+    }
+
+    fn keys(&self, message: &str) -> Vec<String> {
+        let lines = self.with_message(message);
+        let mut keys: Vec<String> = lines.iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+        keys.sort();
+        keys
+    }
+
+    async fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "{what}: {}", fs::read_to_string(&self.0).unwrap_or_default());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn a_running_daemon_takes_a_changed_configuration_over(office: &mut Office) {
+    const NAME: &str = "reloading";
+    let home = office.world.home(NAME);
+    fs::create_dir(&home).unwrap();
+    let config = home.join("cityrelay.toml");
+    let text = fs::read_to_string(&office.config).unwrap();
+    let text = text.replace("\"link.key\"", "\"../link.key\"");
+    let before = format!("{text}\n[log]\nformat = \"json\"\n\n[control]\nsocket = \"control.sock\"\n");
+    fs::write(&config, &before).unwrap();
+    office.world.run(NAME).unwrap();
+    office.world.wait_for(NAME, Duration::from_secs(60)).await.unwrap();
+    let log = Log(office.dir.path().join("logs").join(format!("{NAME}.log")));
+    let pid = rustix::process::Pid::from_raw(office.world.pid(NAME).unwrap().try_into().unwrap()).unwrap();
+    let hang_up = || rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+
+    let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let city = &office.towns[0].city;
+    let nodes = city.toml.lines().find(|line| line.starts_with("nodes")).unwrap();
+    let one_node = format!("nodes = [{{ name = \"only\", url = \"{}\", own = true }}]", city.urls[0]);
+    let after = before
+        .replace("name = \"office\"", "name = \"renamed\"")
+        .replacen("127.0.0.1:9\"", &format!("{}\"", far.local_addr().unwrap()), 1)
+        .replacen(nodes, &one_node, 1)
+        .replace("[log]\n", "[batch]\nmax_entries = 7\n\n[log]\nfilter = \"info,cityrelay=debug\"\n");
+    fs::write(&config, &after).unwrap();
+    hang_up();
+    log.wait_until("a reload", |log| !log.with_message("configuration reloaded").is_empty()).await;
+    let applied = log.keys("reloaded");
+    for key in ["batch.max_entries", "log.filter", "peers[0].address"] {
+        assert!(applied.iter().any(|applied| applied == key), "{key} is not among {applied:?}");
+    }
+    let nodes_of_the_first = format!("chains.{}.nodes[", office.name(0));
+    assert!(applied.iter().all(|key| {
+        ["batch.max_entries", "log.filter", "peers[0].address"].contains(&key.as_str())
+            || key.starts_with(&nodes_of_the_first)
+    }));
+    assert_eq!(log.keys("changed in the configuration, and in force only after a restart"), ["node.name"]);
+    let dialled = timeout(Duration::from_secs(60), far.recv_from(&mut [0; 2048])).await;
+    dialled.expect("the peer is dialled at its new address").unwrap();
+    log.wait_until("the new filter", |log| log.lines().iter().any(|line| line["level"] == "DEBUG")).await;
+    let status = office.world.status(NAME).await.unwrap();
+    assert_eq!(status.name, "office");
+    let chain = status.chains.iter().find(|chain| chain.name == office.name(0)).unwrap();
+    assert_eq!(chain.endpoints.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["only"]);
+
+    fs::write(&config, format!("{}\n[nonsense]\nx = 1\n", after.replace("max_entries = 7", "max_entries = 8")))
+        .unwrap();
+    hang_up();
+    let refused = "the configuration was not reloaded";
+    log.wait_until("a refusal", |log| !log.with_message(refused).is_empty()).await;
+    assert!(log.with_message(refused)[0]["refusal"].as_str().unwrap().contains("nonsense"));
+    assert_eq!(log.keys("reloaded"), applied, "nothing of a configuration with a fault is taken over");
+
+    // The key that waits for a restart is named again, and only what changed since is taken over.
+    fs::write(&config, after.replace("max_entries = 7", "max_entries = 8")).unwrap();
+    hang_up();
+    log.wait_until("another reload", |log| log.with_message("configuration reloaded").len() == 2).await;
+    assert_eq!(log.keys("reloaded").len(), applied.len() + 1);
+    assert_eq!(log.keys("changed in the configuration, and in force only after a restart"), ["node.name", "node.name"]);
+    assert!(office.world.casualty().is_none());
 }

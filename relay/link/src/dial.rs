@@ -54,11 +54,27 @@ impl DialFailure {
     }
 }
 
-/// Dials `peer` until the link is closed, pausing longer after each failure.
-pub(crate) async fn keep_dialling(hub: Arc<Hub>, peer: Arc<Peer>, address: PeerAddress) {
-    tokio::select! {
-        () = dial_when_down(&hub, &peer, &address) => {}
-        () = hub.shutdown.cancelled() => {}
+/// Dials `peer` at its address of the moment until the link is closed, pausing longer after each failure.
+pub(crate) async fn keep_dialling(hub: Arc<Hub>, peer: Arc<Peer>) {
+    let mut address = peer.address.subscribe();
+    loop {
+        let current = address.borrow_and_update().clone();
+        let dial = async {
+            match &current {
+                Some(address) => dial_when_down(&hub, &peer, address).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = dial => return,
+            changed = address.changed() => {
+                // The sender lives in the peer, which this function holds.
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = hub.shutdown.cancelled() => return,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{LinkConfig, LinkLimits, PeerName};
+use crate::config::{LinkConfig, LinkLimits, PeerAddress, PeerName};
 use crate::dial::keep_dialling;
 use crate::event::{LinkError, LinkEvent, SendError, SessionId};
 use crate::fingerprint::Fingerprint;
@@ -86,9 +86,7 @@ impl Link {
             hub.tasks.spawn(keep_listening(Arc::clone(&hub)));
         }
         for peer in peers {
-            if let Some(address) = peer.address.clone() {
-                hub.tasks.spawn(keep_dialling(Arc::clone(&hub), peer, address));
-            }
+            hub.tasks.spawn(keep_dialling(Arc::clone(&hub), peer));
         }
         Ok((Self { handle: Arc::new(Handle { hub }) }, receiver))
     }
@@ -126,6 +124,23 @@ impl Link {
     pub fn try_send(&self, peer: &PeerName, frame: &Frame) -> Result<(), SendError> {
         let session = self.peer(peer)?.current().ok_or_else(|| SendError::Down { peer: peer.clone() })?;
         session.outbound.try_send(frame)
+    }
+
+    /// Dials a peer at another address from now on, or with `None` no more. A session that stands stays: it is the key that
+    /// is pinned, not the address.
+    ///
+    /// # Errors
+    /// `UnknownPeer` for a peer that is not configured.
+    pub fn set_address(&self, peer: &PeerName, address: Option<PeerAddress>) -> Result<(), SendError> {
+        let peer = self.peer(peer)?;
+        peer.address.send_if_modified(|held| {
+            let is_other = *held != address;
+            if is_other {
+                held.clone_from(&address);
+            }
+            is_other
+        });
+        Ok(())
     }
 
     /// Where the link is bound; the port is the system's choice when port 0 was asked for.

@@ -33,7 +33,8 @@ pub(crate) enum Dialler {
 pub(crate) struct Peer {
     pub(crate) name: PeerName,
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) address: Option<PeerAddress>,
+    /// Where to dial it; `None` while only it dials.
+    pub(crate) address: watch::Sender<Option<PeerAddress>>,
     /// Most one-way streams that the peer may have open.
     pub(crate) max_streams: u32,
     pub(crate) counters: PeerCounters,
@@ -64,7 +65,7 @@ impl Peer {
         Self {
             name: config.name,
             fingerprint: config.fingerprint,
-            address: config.address,
+            address: watch::Sender::new(config.address),
             max_streams: streams.min(limits.max_streams_per_peer),
             counters: PeerCounters::default(),
             slots: Arc::new(Semaphore::new(MAX_SESSIONS_PER_PEER)),

@@ -1,6 +1,7 @@
 //! What a machine is told before it starts.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::attestation::Committee;
 use crate::frame::Role;
@@ -108,6 +109,15 @@ pub struct Limits {
     pub track_interval: Duration,
     /// How often the accepted point and the attester set are read when nothing else asks for it. Default 5 s.
     pub refresh_interval: Duration,
+}
+
+/// What may change while a machine runs; everything else is fixed at its start.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Sizes and waits.
+    pub limits: Limits,
+    /// How often each chain's nodes are asked for news; a chain that is not named keeps its interval.
+    pub poll_intervals: BTreeMap<Domain, Duration>,
 }
 
 impl Default for Limits {

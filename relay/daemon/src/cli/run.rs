@@ -7,12 +7,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::answer::{Answer, Exit, Failure};
 use crate::config::{Layers, Sources, check};
 use crate::observability::start_logging;
+use crate::run::ReadFrom;
 
-/// Checks the configuration and runs until SIGTERM or SIGINT, or `with_parent` until the standard input ends.
+/// Checks the configuration and runs until SIGTERM or SIGINT, or `with_parent` until the standard input ends. SIGHUP makes
+/// it read the configuration again.
 pub(super) fn run(sources: &Sources, with_parent: bool) -> Result<Answer, Failure> {
     let layers = Layers::read(sources)?;
-    let config = check::config(&layers, cityrelay_all::adapters())?;
-    start_logging(&config.log).map_err(|error| Failure::new(Exit::Usage, format!("log: {error:#}")))?;
+    let adapters = cityrelay_all::adapters();
+    let config = check::config(&layers, adapters)?;
+    let log = start_logging(&config.log).map_err(|error| Failure::new(Exit::Usage, format!("log: {error:#}")))?;
+    let read_from = ReadFrom { sources: sources.clone(), layers, adapters, log };
     let name = config.node.name.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -28,7 +32,7 @@ pub(super) fn run(sources: &Sources, with_parent: bool) -> Result<Answer, Failur
                 () = input_ended(), if with_parent => {}
             }
         };
-        crate::run::run(config, stop).await
+        crate::run::run(config, read_from, stop).await
     });
     // Tasks that wait for nodes are not waited for: what they would answer is asked again after a restart.
     runtime.shutdown_background();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cityrelay_api::adapter::KeyDoc;
+use cityrelay_api::adapter::{KeyDoc, Reload};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ pub struct Setting {
     pub form: Option<&'static str>,
     /// The default as text, or what happens when the key is missing; `None` for a required key.
     pub default: Option<&'static str>,
+    /// What a running daemon does about a change, `applied` or `restart`; `None` for a key that nobody knows.
+    pub reload: Option<&'static str>,
 }
 
 /// Every effective value, by key, whether or not the configuration has faults.
@@ -57,7 +59,8 @@ fn setting(layers: &Layers, path: &str, value: Option<Value>, doc: Option<&'stat
         _ => "default".to_owned(),
     };
     let (form, default) = (doc.map(|doc| doc.form), doc.and_then(|doc| doc.default));
-    Setting { key: path.to_owned(), value, from, form, default }
+    let reload = doc.map(|doc| doc.reload.as_str());
+    Setting { key: path.to_owned(), value, from, form, default, reload }
 }
 
 /// Calls `visit` for every value, and for what lies below it unless `visit` says that this is enough.
@@ -75,7 +78,7 @@ fn walk(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value) -> bool) 
 }
 
 impl fmt::Display for Setting {
-    /// One line: key, value, and after `#` the place, the form and the default.
+    /// One line: key, value, and after `#` the place, the form, the default, and whether a reload takes a change over.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Some(value) => write!(f, "{} = {value}  # {}", self.key, self.from)?,
@@ -86,6 +89,10 @@ impl fmt::Display for Setting {
             (None, _) => write!(f, "{separator}no known key"),
             (Some(form), None) => write!(f, "{separator}{form}; required"),
             (Some(form), Some(default)) => write!(f, "{separator}{form}; default {default}"),
+        }?;
+        match self.reload {
+            Some(reload) if reload == Reload::Applied.as_str() => f.write_str("; reloadable"),
+            _ => Ok(()),
         }
     }
 }

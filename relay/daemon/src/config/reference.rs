@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use cityrelay_api::adapter::KeyDoc;
+use cityrelay_api::adapter::{KeyDoc, Reload};
 
 use super::check::Adapters;
 use super::key_table::{CHAIN_PREFIX, OWN_KEYS, default_value};
@@ -19,7 +19,9 @@ pub fn text(adapters: Adapters<'_>) -> String {
          # lists of tables ([[peers]], [[lanes]]) are appended. The environment comes next: CITYRELAY__LOG__FORMAT=json\n\
          # sets log.format. Flags come last: --set log.format=json. Relative paths count from the configuration's folder.\n\
          # No key holds a secret: keys are files. A relative file such as keys/link.key is read from the service manager's\n\
-         # credential keys_link.key where there is one ($CREDENTIALS_DIRECTORY).\n",
+         # credential keys_link.key where there is one ($CREDENTIALS_DIRECTORY).\n\
+         # A running daemon that gets SIGHUP reads all of it again: what is called reloadable is in force then, and of a\n\
+         # chain or a peer whose other keys changed too nothing is before a restart. A fault anywhere changes nothing.\n",
     );
     let mut sections: Vec<(String, Vec<(&str, &KeyDoc)>)> = Vec::new();
     for doc in OWN_KEYS {
@@ -60,9 +62,10 @@ fn entry(out: &mut String, key: &str, doc: &KeyDoc) {
         line.push_str(word);
     }
     let _ = writeln!(out, "{line}");
+    let reload = if doc.reload == Reload::Applied { "; reloadable" } else { "" };
     let _ = match (doc.default, default_value(doc)) {
-        (None, _) => writeln!(out, "# {key} = …    # {}; required", doc.form),
-        (Some(default), Some(_)) => writeln!(out, "# {key} = {default}    # {}", doc.form),
-        (Some(default), None) => writeln!(out, "# {key} = …    # {}; when missing: {default}", doc.form),
+        (None, _) => writeln!(out, "# {key} = …    # {}; required{reload}", doc.form),
+        (Some(default), Some(_)) => writeln!(out, "# {key} = {default}    # {}{reload}", doc.form),
+        (Some(default), None) => writeln!(out, "# {key} = …    # {}; when missing: {default}{reload}", doc.form),
     };
 }

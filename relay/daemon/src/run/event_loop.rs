@@ -10,13 +10,15 @@ use cityrelay_core::machine::effect::{Effect, JobId, ReceiptId, Report};
 use cityrelay_core::machine::input::Input;
 use cityrelay_journal::Journal;
 use cityrelay_link::{Link, LinkEvent};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::control::{Backend, Ended, Question};
 use super::executor::Executor;
-use super::plan::{Handles, link_config, plan};
+use super::plan::{Handles, Plan, link_config, plan};
+use super::reload::{ReadFrom, ReloadStep, Reloader};
 use super::report::Reporter;
 use super::session::Session;
 use super::signer::FileSigner;
@@ -39,12 +41,14 @@ const MIN_WAIT_MILLIS: u64 = 5;
 /// Inputs handled before the next look at signals and timers.
 const INPUTS_AT_ONCE: usize = 256;
 
-/// Runs the daemon until `stop` resolves.
+/// Runs the daemon until `stop` resolves. `read_from` is where the configuration can be read again when it is told to
+/// reload (SIGHUP).
 ///
 /// # Errors
 /// When the configuration does not hold together, the journal can't be opened, or an address can't be bound.
-pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-    let (machine_config, handles) = plan(&config, rand::random())?;
+pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    let hangups = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
+    let Plan { machine: machine_config, handles, access } = plan(&config, rand::random())?;
     let handles = Arc::new(handles);
     let signer = match &config.attester {
         Some(attester) => Some(Arc::new(FileSigner::load(&attester.key_file)?)),
@@ -64,6 +68,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
     let health = Arc::new(Health::default());
     metrics.started(unix_millis());
     let (link, link_events) = Link::start(link_config(&config)?).context("start the link")?;
+    let (steps, reload_steps) = mpsc::unbounded_channel();
+    let reloader = Arc::new(Reloader::new(read_from, link.clone(), access, metrics.clone(), steps));
     let (backend, questions) = Backend::new(config.node.name.clone(), handles.clone(), journal.clone(), health.clone());
     let backend = Arc::new(backend);
     let admission = Admission::new(config.control.group.as_deref())?;
@@ -95,8 +101,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()> + Send) -> anyho
         handles,
         next_receipt: 1,
         submitted: HashMap::new(),
+        reloader,
     };
-    daemon.run(input_rx, link_events, questions, stop).await;
+    daemon.run(Ears { inputs: input_rx, link_events, questions, reload_steps, hangups }, stop).await;
     drop(daemon);
 
     link.close().await;
@@ -117,16 +124,21 @@ struct Daemon {
     next_receipt: u64,
     /// Who waits for the end of a submitted call.
     submitted: HashMap<JobId, oneshot::Sender<Ended>>,
+    reloader: Arc<Reloader>,
+}
+
+/// Everything that the loop listens to.
+struct Ears {
+    inputs: mpsc::UnboundedReceiver<Input>,
+    link_events: mpsc::Receiver<LinkEvent>,
+    questions: mpsc::Receiver<Question>,
+    reload_steps: mpsc::UnboundedReceiver<ReloadStep>,
+    hangups: Signal,
 }
 
 impl Daemon {
-    async fn run(
-        &mut self,
-        mut inputs: mpsc::UnboundedReceiver<Input>,
-        mut link_events: mpsc::Receiver<LinkEvent>,
-        mut questions: mpsc::Receiver<Question>,
-        stop: impl Future<Output = ()> + Send,
-    ) {
+    async fn run(&mut self, ears: Ears, stop: impl Future<Output = ()> + Send) {
+        let Ears { mut inputs, mut link_events, mut questions, mut reload_steps, mut hangups } = ears;
         tokio::pin!(stop);
         let mut snapshot = tokio::time::interval(SNAPSHOT_INTERVAL);
         let mut deadline: Option<Instant> = None;
@@ -154,6 +166,16 @@ impl Daemon {
                 }
                 Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
                 Some(question) = questions.recv() => self.on_question(question),
+                Some(()) = hangups.recv(), if deadline.is_none() => {
+                    let reloader = Arc::clone(&self.reloader);
+                    // What came of it is in the log, in the metrics and in its last outcome.
+                    tokio::task::spawn_blocking(move || drop(reloader.reload()));
+                }
+                Some(step) = reload_steps.recv() => match step {
+                    ReloadStep::Begun => self.supervisor.reloading(),
+                    ReloadStep::Tune(tuning) => self.machine.tune(&tuning),
+                    ReloadStep::Ended => self.supervisor.reloaded(),
+                },
                 () = tokio::time::sleep_until(timeout) => self.handle(Input::Tick),
             }
             if let Some(deadline) = deadline

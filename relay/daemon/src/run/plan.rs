@@ -13,6 +13,8 @@ use cityrelay_core::lane::LaneIdentity;
 use cityrelay_core::machine::config::{ChainSetup, LaneSetup, Limits, MachineConfig, PeerId, PeerSetup};
 use cityrelay_link::{Fingerprint, Identity, LinkConfig, LinkLimits, PeerConfig, PeerName};
 
+use super::exchange::Exchange;
+use super::reload::ChainAccess;
 use crate::config::Config;
 
 /// One chain's handles.
@@ -41,9 +43,18 @@ impl Handles {
     }
 }
 
+/// What a configuration comes to.
+pub(super) struct Plan {
+    pub machine: MachineConfig,
+    pub handles: Handles,
+    /// What a reload may exchange behind the handles.
+    pub access: BTreeMap<Domain, ChainAccess>,
+}
+
 /// Builds the machine's configuration and the handles.
-pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(MachineConfig, Handles)> {
+pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<Plan> {
     let mut chains = BTreeMap::new();
+    let mut access = BTreeMap::new();
     let mut setups = Vec::new();
     for chain in config.chains.values() {
         let client = chain.chain.client();
@@ -62,18 +73,19 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(Machine
             strength: client.strength(),
             poll_interval: chain.poll_interval,
         });
-        let handles = ChainHandles { name: chain.name.clone(), client, source: has_source.then_some(source), target };
+        let source = has_source.then(|| Arc::new(Exchange::new(source)));
+        let target = target.map(|target| Arc::new(Exchange::new(target)));
+        let handles = ChainHandles {
+            name: chain.name.clone(),
+            client,
+            source: source.clone().map(|source| source as Arc<dyn Source>),
+            target: target.clone().map(|target| target as Arc<dyn Target>),
+        };
         chains.insert(chain.domain, handles);
+        access.insert(chain.domain, ChainAccess { source, target });
     }
     let peers: BTreeMap<PeerId, String> =
         (0_u32..).map(PeerId).zip(config.peers.iter().map(|peer| peer.name.clone())).collect();
-    let limits = Limits {
-        batch_entries: config.batch.max_entries,
-        batch_bytes: config.batch.max_bytes,
-        batch_gas: config.batch.max_gas,
-        batch_delay: config.batch.max_delay,
-        ..Limits::default()
-    };
     let handles =
         Handles { chains, lanes: config.lanes.iter().map(|lane| (lane.id, lane.identity.clone())).collect(), peers };
     let lanes = config.lanes.iter().map(|lane| LaneSetup {
@@ -91,10 +103,21 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<(Machine
             .zip(&config.peers)
             .map(|(id, peer)| PeerSetup { id, name: peer.name.clone(), role: peer.role })
             .collect(),
-        limits,
+        limits: limits(config),
         jitter_seed,
     };
-    Ok((machine, handles))
+    Ok(Plan { machine, handles, access })
+}
+
+/// Sizes and waits of the machine.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        batch_entries: config.batch.max_entries,
+        batch_bytes: config.batch.max_bytes,
+        batch_gas: config.batch.max_gas,
+        batch_delay: config.batch.max_delay,
+        ..Limits::default()
+    }
 }
 
 /// The link's configuration: who may talk, about which lanes.

@@ -80,6 +80,21 @@ impl Supervisor {
         self.last_status = line;
     }
 
+    /// A reload has begun (`Type=notify-reload` waits for the end of it).
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(error) => debug!(%error, "the monotonic clock can't be read"),
+        }
+    }
+
+    /// A reload has ended, whatever it did.
+    pub fn reloaded(&self) {
+        if self.is_ready {
+            notify(&[NotifyState::Ready]);
+        }
+    }
+
     /// Says that the daemon was told to stop.
     pub fn stopping(&mut self) {
         self.is_stopping = true;

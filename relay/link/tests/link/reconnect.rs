@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkEvent, LinkLimits, SendError};
+use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkEvent, LinkLimits, PeerAddress, SendError};
 
 use crate::forwarder::Forwarder;
 use crate::frames;
@@ -45,6 +45,22 @@ fn a_peer_that_was_killed_and_restarted_is_noticed_long_before_the_idle_timeout(
         greet(&mut a, &mut b).await;
     });
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_is_dialled_at_its_address_of_the_moment() {
+    let mut b = Node::start(config(2, Some(any_port()), vec![peer(1, None)]));
+    let silent = Forwarder::to(b.address()).await;
+    silent.set_silent(true);
+    let mut a = Node::start(config(1, None, vec![peer(2, Some(silent.address))]));
+    a.link.set_address(&name(2), Some(PeerAddress::Socket(b.address()))).unwrap();
+    greet(&mut a, &mut b).await;
+    // The session stands on the key, not on the address.
+    a.link.set_address(&name(2), None).unwrap();
+    a.send(2, &frames::extension(1, 1, 10)).await;
+    assert_eq!(b.frame().await.0, frames::extension(1, 1, 10));
+    assert_eq!(a.peer_stats(2).sessions, 1);
+    assert!(matches!(a.link.set_address(&name(7), None), Err(SendError::UnknownPeer { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
