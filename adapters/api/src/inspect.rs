@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
 
 use crate::source::NodeError;
+use crate::target::TargetError;
 
 /// Questions whose answers are shown to an operator and decide nothing. No answer is proved.
 #[async_trait]
@@ -21,8 +23,23 @@ pub trait Inspect: Send + Sync {
     /// The code of a contract; empty where there is none.
     async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError>;
 
+    /// A call as any wallet of this chain makes it. Touches no network.
+    ///
+    /// # Errors
+    /// [`TargetError::Unsupported`] when the call can't be expressed.
+    fn unsigned(&self, call: &GatewayCall) -> Result<UnsignedCall, TargetError>;
+
     /// How the transactions of an account stand; `None` where a chain numbers none.
     async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError>;
+}
+
+/// A call without account, nonce and signature. It carries no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsignedCall {
+    /// The contract; `None` to create one.
+    pub to: Option<Address>,
+    /// Calldata, or init code with its arguments.
+    pub data: Vec<u8>,
 }
 
 /// What one node says of itself.

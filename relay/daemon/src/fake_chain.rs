@@ -7,15 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
-use cityrelay_api::inspect::{Inspect, NodeReport, TransactionCounts};
+use cityrelay_api::inspect::{Inspect, NodeReport, TransactionCounts, UnsignedCall};
 use cityrelay_api::recording::{RecordedStep, Recording};
 use cityrelay_api::source::{
     AnchorAnswer, AnchorCandidate, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest,
     NodeError, ServedUpdate, Source,
 };
-use cityrelay_api::target::Target;
+use cityrelay_api::target::{Target, TargetError};
 use cityrelay_api::{Adapter, Chain, ConfigFault};
 use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::{Hash32, hash_words};
 use cityrelay_core::ids::{Address, Height, UnixMillis};
 use cityrelay_core::lane::Flow;
@@ -117,6 +118,10 @@ impl Inspect for FakeChain {
 
     async fn code(&self, _: Address) -> Result<Vec<u8>, NodeError> {
         Ok(Vec::new())
+    }
+
+    fn unsigned(&self, _: &GatewayCall) -> Result<UnsignedCall, TargetError> {
+        Err(TargetError::Unsupported { reason: "a fake chain has no wallets" })
     }
 
     async fn transactions(&self, _: Address) -> Result<Option<TransactionCounts>, NodeError> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts};
+use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts, UnsignedCall};
 use cityrelay_api::source::NodeError;
+use cityrelay_api::target::TargetError;
+use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
+use cityrelay_gateway::encode;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -64,6 +67,11 @@ impl Inspect for EvmInspect {
             read::bytes_value(&answer, "result", MAX_CODE_BYTES).map_err(|error| endpoint.misread(METHOD, &error))
         };
         self.pool.first_own(ask).await
+    }
+
+    fn unsigned(&self, call: &GatewayCall) -> Result<UnsignedCall, TargetError> {
+        let encoded = encode(call).map_err(|_| TargetError::Unsupported { reason: "the gateway has no such call" })?;
+        Ok(UnsignedCall { to: encoded.to.map(Address::from_20), data: encoded.data })
     }
 
     async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError> {

@@ -93,7 +93,7 @@ impl FiscoChain {
             anchor: to_opaque(NAME, &anchor),
             source: Arc::new(FiscoSource::new(client.clone(), Arc::clone(&pool))),
             target,
-            inspect: Arc::new(FiscoInspect { pool: Arc::clone(&pool) }),
+            inspect: Arc::new(FiscoInspect { pool: Arc::clone(&pool), flavour: config.flavour }),
             recording: Arc::new(FiscoRecording { client, anchor, pool }),
         }
     }

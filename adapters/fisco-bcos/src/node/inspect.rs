@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts};
+use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts, UnsignedCall};
 use cityrelay_api::source::NodeError;
+use cityrelay_api::target::TargetError;
+use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
+use cityrelay_gateway::Flavour;
+use cityrelay_gateway::call::encode_for;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -20,6 +24,7 @@ use crate::codec::json::prefixed;
 #[derive(Debug)]
 pub(super) struct FiscoInspect {
     pub pool: Arc<Pool>,
+    pub flavour: Flavour,
 }
 
 #[async_trait]
@@ -56,6 +61,12 @@ impl Inspect for FiscoInspect {
     async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
         let to = short(contract)?;
         Err(first_answer!(self.pool.own_first(), |endpoint| code(&endpoint, to).await))
+    }
+
+    fn unsigned(&self, call: &GatewayCall) -> Result<UnsignedCall, TargetError> {
+        let encoded = encode_for(self.flavour, call);
+        let encoded = encoded.map_err(|_| TargetError::Unsupported { reason: "the gateway has no such call" })?;
+        Ok(UnsignedCall { to: encoded.to.map(Address::from_20), data: encoded.data })
     }
 
     /// Nonces are drawn at random here: there is no next one.

@@ -86,12 +86,13 @@ impl Owner<'_> {
     /// The calls for another wallet: contract, data, value, chain, and what each does.
     pub(super) fn unsigned(&self, steps: &[Step]) -> Result<Answer, Failure> {
         let chain_id = self.layers.tree.pointer(&format!("/chains/{}/chain_id", self.chain.name));
+        let inspect = self.chain.chain.inspect();
         let mut text = String::new();
         let mut calls = Vec::with_capacity(steps.len());
         for step in steps {
-            let encoded = cityrelay_gateway::encode(&step.call).map_err(|error| Failure::new(Exit::Usage, error))?;
-            let to = encoded.to.map(|to| format!("0x{}", hex::encode(to)));
-            let data = format!("0x{}", hex::encode(&encoded.data));
+            let call = inspect.unsigned(&step.call)?;
+            let to = call.to.map(|to| to.to_string());
+            let data = format!("0x{}", hex::encode(&call.data));
             if !text.is_empty() {
                 text.push_str("\n\n");
             }
