@@ -92,7 +92,8 @@ pub const KEYS: &[KeyDoc] = &[
         "\"wss://…\" | \"ws://…\"",
         Some("none: it is polled only"),
         "Where it tells new heads (`eth_subscribe`), so that they are fetched at once; polling goes on beside it.",
-    ),
+    )
+    .applied(),
     key(
         "nodes[].own",
         "true | false",

@@ -157,15 +157,6 @@ impl Daemon {
                     self.handle(Input::Tick);
                     self.snapshot();
                 }
-                Some(input) = inputs.recv() => {
-                    self.handle(input);
-                    for _ in 1..INPUTS_AT_ONCE {
-                        let Ok(input) = inputs.try_recv() else { break };
-                        self.handle(input);
-                    }
-                }
-                Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
-                Some(question) = questions.recv() => self.on_question(question),
                 Some(()) = hangups.recv(), if deadline.is_none() => {
                     let reloader = Arc::clone(&self.reloader);
                     // What came of it is in the log, in the metrics and in its last outcome.
@@ -176,6 +167,15 @@ impl Daemon {
                     ReloadStep::Tune(tuning) => self.machine.tune(&tuning),
                     ReloadStep::Ended => self.supervisor.reloaded(),
                 },
+                Some(input) = inputs.recv() => {
+                    self.handle(input);
+                    for _ in 1..INPUTS_AT_ONCE {
+                        let Ok(input) = inputs.try_recv() else { break };
+                        self.handle(input);
+                    }
+                }
+                Some(event) = link_events.recv(), if deadline.is_none() => self.on_link(event),
+                Some(question) = questions.recv() => self.on_question(question),
                 () = tokio::time::sleep_until(timeout) => self.handle(Input::Tick),
             }
             if let Some(deadline) = deadline

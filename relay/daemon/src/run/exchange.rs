@@ -16,11 +16,16 @@ use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::ids::{Address, Height, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::SetStatement;
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
+use tokio::sync::Notify;
 
 /// A handle whose inside can be exchanged.
-pub(super) struct Exchange<T: ?Sized>(RwLock<Arc<T>>);
+pub(super) struct Exchange<T: ?Sized> {
+    inside: RwLock<Arc<T>>,
+    exchanged: Notify,
+}
 
 impl<T: ?Sized> fmt::Debug for Exchange<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,16 +35,17 @@ impl<T: ?Sized> fmt::Debug for Exchange<T> {
 
 impl<T: ?Sized> Exchange<T> {
     pub fn new(inside: Arc<T>) -> Self {
-        Self(RwLock::new(inside))
+        Self { inside: RwLock::new(inside), exchanged: Notify::new() }
     }
 
     /// Puts another one in; questions under way end with the one that they began with.
     pub fn set(&self, inside: Arc<T>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = inside;
+        *self.inside.write().unwrap_or_else(PoisonError::into_inner) = inside;
+        self.exchanged.notify_waiters();
     }
 
     fn inside(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.inside.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -47,6 +53,16 @@ impl<T: ?Sized> Exchange<T> {
 impl Source for Exchange<dyn Source> {
     async fn tip(&self) -> Result<Height, NodeError> {
         self.inside().tip().await
+    }
+
+    /// Another list of nodes is news too: whoever waits asks the new ones then.
+    async fn news(&self) {
+        let exchanged = self.exchanged.notified();
+        let inside = self.inside();
+        tokio::select! {
+            () = inside.news() => {}
+            () = exchanged => {}
+        }
     }
 
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
@@ -73,6 +89,10 @@ impl Source for Exchange<dyn Source> {
         proof: &Opaque,
     ) -> Result<Confirmation, NodeError> {
         self.inside().confirm_extension(header, gateway, extension, proof).await
+    }
+
+    async fn confirm_header(&self, header: &VerifiedHeader) -> Vec<NodeStatement> {
+        self.inside().confirm_header(header).await
     }
 
     async fn confirm_set(&self, statement: &SetStatement) -> Result<Confirmation, NodeError> {
