@@ -215,7 +215,11 @@ fn write_own(dir: &Path, name: &str, own: &OwnPart, more: &str) -> Result<(), Fa
 
 /// The configuration's folder, and the one of its keys, which is closed to everybody else.
 fn make_folder(dir: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(dir).map_err(|error| cannot_write(dir, &error))?;
+    if !dir.is_dir() {
+        fs::create_dir_all(dir)
+            .and_then(|()| give_to_group_of_folder(dir))
+            .map_err(|error| cannot_write(dir, &error))?;
+    }
     let keys = dir.join(KEYS);
     if !keys.is_dir() {
         fs::DirBuilder::new().mode(0o700).create(&keys).map_err(|error| cannot_write(&keys, &error))?;
@@ -267,10 +271,11 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     give_to_group_of_folder(path).map_err(|error| cannot_write(path, &error))
 }
 
-/// A package's folder belongs to the group of the daemon, which must read what root writes there.
+/// A package's folder belongs to the group of the daemon, which must read what root makes there.
 fn give_to_group_of_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let Some(folder) = path.parent() else { return Ok(()) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let (group, own) = (fs::metadata(folder)?.gid(), fs::metadata(path)?.gid());
     if group == own { Ok(()) } else { chown(path, None, Some(group)) }
 }
