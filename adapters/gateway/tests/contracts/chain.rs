@@ -62,6 +62,11 @@ impl Kind {
         self.suite().hash(bytes)
     }
 
+    /// The selector that the chain's own compiler gives to a function.
+    pub fn selector(self, signature: &str) -> [u8; 4] {
+        self.suite().selector(signature)
+    }
+
     pub const fn classic(self) -> Self {
         Self { is_classic: true, ..self }
     }
@@ -151,6 +156,13 @@ impl Chain {
     pub fn storage(&self, account: Address, slot: Hash32) -> Hash32 {
         let slot = U256::from_be_bytes(slot.0);
         Hash32(self.db.storage_ref(account.to_20().unwrap().into(), slot).unwrap().to_be_bytes())
+    }
+
+    /// The code at an address.
+    pub fn code(&self, account: Address) -> Vec<u8> {
+        let info = self.db.basic_ref(account.to_20().unwrap().into()).unwrap().unwrap();
+        let code = info.code.unwrap_or_else(|| self.db.code_by_hash_ref(info.code_hash).unwrap());
+        code.original_bytes().to_vec()
     }
 
     /// All slots of `account` that were ever written and are not zero.

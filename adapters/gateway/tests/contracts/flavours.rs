@@ -9,6 +9,7 @@ use cityrelay_core::hash::keccak256;
 use cityrelay_core::ids::{Address, Domain, Index};
 use cityrelay_core::outcome::Status;
 use cityrelay_devnet::execution::CryptoSuite;
+use cityrelay_gateway::artifact::Shipped;
 use cityrelay_gateway::flavour::Selectors;
 use cityrelay_gateway::{EncodedCall, Flavour, GatewayEvent, Refusal, artifact, cost, encode, encode_for, query};
 
@@ -52,6 +53,20 @@ fn a_build_for_another_chain_does_not_go_into_service() {
         for call in deployments(kind) {
             Chain::new(kind).submit(owner(), &call).ok();
         }
+    }
+}
+
+/// Whatever its immutable values are.
+#[test]
+fn the_deployed_code_of_both_flavours_is_recognized() {
+    for kind in [USUAL, SM3, SM3_APPLICATIONS] {
+        let world = World::with(&Terms { kinds: [kind, kind], ..Terms::default() });
+        for (contract, shipped) in
+            [(world.source.gateway, Shipped::Gateway), (world.source.committee, Shipped::Committee)]
+        {
+            assert_eq!(artifact::recognize(&world.source.chain.code(contract)), Some(shipped), "{kind:?}");
+        }
+        assert_eq!(artifact::recognize(&world.source.chain.code(world.sender)), None);
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Model {
     pub is_strict: bool,
     /// Another lane between the same gateways, on which nothing ever happens.
     pub bystander: LaneIdentity,
+    /// A lane to another gateway on the destination chain, as after a redeployment: the same domain, the same committee.
+    pub redeployed: LaneIdentity,
     /// Calls that probes answered well, to compare with their own count.
     pub taken_by_probe: u64,
     drawn_keys: u8,
@@ -130,6 +132,19 @@ impl Model {
             city.submit(owner(), &GatewayCall::AnnounceLane { gateway, lane: bystander.clone(), limits }).ok();
             city.submit(owner(), &GatewayCall::OpenLane { gateway, lane: bystander.id() }).ok();
         }
+        let city = &mut world.destination;
+        let second = GatewayCall::DeployGateway {
+            domain: city.domain,
+            owner: owner(),
+            announce_delay: Duration::ZERO,
+            close_delay: Duration::ZERO,
+            clock_is_millis: kinds[DESTINATION].clock_is_millis,
+        };
+        let gateway = city.submit(owner(), &second).ok().created.unwrap();
+        let redeployed = LaneIdentity { destination_gateway: gateway, ..world.lane.clone() };
+        let limits = LaneLimits { is_strict: false, senders: vec![], receivers: vec![], ..limits };
+        city.submit(owner(), &GatewayCall::AnnounceLane { gateway, lane: redeployed.clone(), limits }).ok();
+        city.submit(owner(), &GatewayCall::OpenLane { gateway, lane: redeployed.id() }).ok();
         let seats = [Seats::of(&world.source), Seats::of(&world.destination)];
         let alive = BTreeSet::from([places.mortal]);
         let mut model = Self {
@@ -146,6 +161,7 @@ impl Model {
             places,
             is_strict,
             bystander,
+            redeployed,
             taken_by_probe: 0,
             drawn_keys: 10,
         };
@@ -297,6 +313,13 @@ impl Model {
             assert_eq!((status.own, status.peer), (start(own), start(peer)), "another lane moved");
             assert_eq!(self.city(end).committee_in_force().epoch().0, self.seats[end].epoch);
         }
+    }
+
+    /// The second gateway took nothing in.
+    pub fn check_redeployed(&mut self) {
+        let (gateway, lane) = (self.redeployed.destination_gateway, self.redeployed.id());
+        let answer = self.world.destination.chain.view(gateway, cityrelay_gateway::query::index(lane));
+        assert_eq!(cityrelay_gateway::query::decode_index(&answer).unwrap().0, 0);
     }
 
     /// Counts that the probes keep themselves: nobody was called twice, and nobody whose message failed.
