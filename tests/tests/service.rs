@@ -163,7 +163,6 @@ fn the_template_is_the_unit_with_folders_of_its_own() {
     let one = unit(UNITS[0])
         .replace("city chains\n", "city chains (%i)\n")
         .replace("--config /etc/cityrelay\n", "--config /etc/cityrelay/%i\n")
-        .replace("=cityrelay cityrelay-signer\n", "=cityrelay/%i cityrelay/%i-signer\n")
         .replace("Directory=cityrelay\n", "Directory=cityrelay/%i\n")
         .replace("/etc/cityrelay/keys\n", "/etc/cityrelay/%i/keys\n");
     assert_eq!(one, unit(UNITS[1]));
