@@ -19,9 +19,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use self::labels::{
-    APPLIED, Labelled, OfAttester, OfBuild, OfChain, OfCheck, OfClaim, OfDecline, OfDepth, OfDial, OfEnd, OfEndpoint,
-    OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition, OfRefusal, OfReload, OfRetry, OfSession, OfTransaction,
-    OfTrouble, OfWait, REFUSED,
+    APPLIED, Labelled, OfAnswer, OfAttester, OfBuild, OfChain, OfCheck, OfClaim, OfDecline, OfDepth, OfDial, OfEnd,
+    OfEndpoint, OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition, OfRefusal, OfReload, OfRetry, OfSession,
+    OfTransaction, OfTrouble, OfWait, REFUSED,
 };
 pub use self::labels::{CarryKind, EvidenceKind, FlowLabel, lane_state_word};
 use self::table::Described;
@@ -67,6 +67,7 @@ pub struct Metrics {
     client_set_changes: Family<OfChain, Counter>,
     client_held: Family<OfHold, Counter>,
     client_refused: Family<OfCheck, Counter>,
+    client_answers: Family<OfAnswer, Counter>,
     chain_pending: Family<OfChain, Gauge>,
     node_usable: Family<OfEndpoint, Gauge>,
     node_latency: Family<OfEndpoint, FloatGauge>,
@@ -188,6 +189,7 @@ impl Metrics {
             client_set_changes: to.plain("client_set_changes", "Changes of the validator set"),
             client_held: to.plain("client_held_updates", "Updates whose end had to wait, by reason"),
             client_refused: to.plain("client_refused_updates", "Updates that failed a check, by check"),
+            client_answers: to.plain("client_confirmed_answers", "What own nodes said of verified headers"),
             chain_pending: to
                 .plain("chain_pending_transactions", "Transactions in the nodes' pool; absent where no node says"),
             node_usable: to.plain("node_usable_bool", "1 when calls go to this endpoint at present"),

@@ -91,6 +91,7 @@ impl Reporter {
             }
             Report::HeaderConfirmed { domain, height, agreeing, contrary, silent } => {
                 let chain = self.handles.chain_name(domain);
+                self.metrics.header_confirmed(chain, agreeing, contrary, silent);
                 debug!(chain, height = height.0, agreeing, contrary, silent, "own nodes were asked about a header");
             }
             Report::Contradicted { domain, height, node, theirs } => {

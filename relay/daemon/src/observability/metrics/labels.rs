@@ -46,6 +46,7 @@ labels! {
     pub(super) struct OfBuild { version: &'static str }
     pub(super) struct OfChain { chain: String }
     pub(super) struct OfCheck { chain: String, check: &'static str }
+    pub(super) struct OfAnswer { chain: String, answer: &'static str = vec![AGREES, CONTRADICTS, SILENT] }
     pub(super) struct OfHold { chain: String, reason: &'static str = HoldReason::ALL.to_vec() }
     pub(super) struct OfEndpoint { chain: String, endpoint: String }
     /// One flow as it is named in labels.
@@ -98,6 +99,9 @@ impl FlowLabel {
     }
 }
 
+pub(super) const AGREES: &str = "agrees";
+pub(super) const CONTRADICTS: &str = "contradicts";
+pub(super) const SILENT: &str = "silent";
 pub(super) const UNPROVED: &str = "unproved";
 pub(super) const UNFINISHED: &str = "unfinished";
 pub(super) const SEEN: &str = "seen";
@@ -111,6 +115,7 @@ pub(super) const REFUSED: &str = "refused";
 
 /// What a label means, whatever its words.
 pub(super) const MEANINGS: &[(&str, &str)] = &[
+    ("answer", "what an own node says of a verified header"),
     ("attester", "address under which the committee knows it"),
     ("chain", "name of a `[chains.NAME]`"),
     ("channel", "name of the lane's channel"),

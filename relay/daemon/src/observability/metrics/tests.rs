@@ -65,6 +65,7 @@ fn what_happens_is_shown() {
     metrics.client("north", Height(12), Some(Duration::from_secs(3)), None, false);
     metrics.headers_verified("north", 5, 1);
     metrics.update_refused("north", "commit-quorum");
+    metrics.header_confirmed("north", 2, 0, 1);
     metrics.done(&flow, Duration::from_millis(300));
     let stats = |bytes_in| PeerStats { bytes_in, ..PeerStats::default() };
     metrics.peer("south", cityrelay_core::frame::Role::Relay, &stats(100));
@@ -88,6 +89,7 @@ fn what_happens_is_shown() {
         "cityrelay_client_lag_seconds{chain=\"north\"} 3.0",
         "cityrelay_client_verified_headers_total{chain=\"north\"} 5",
         "cityrelay_client_refused_updates_total{chain=\"north\",check=\"commit-quorum\"} 1",
+        "cityrelay_client_confirmed_answers_total{chain=\"north\",answer=\"agrees\"} 2",
         "cityrelay_link_received_bytes_total{peer=\"south\"} 160",
         "cityrelay_link_session_bool{peer=\"south\",role=\"relay\"} 0",
         "cityrelay_config_tried_reloads_total{result=\"refused\"} 1",

@@ -16,9 +16,10 @@ use cityrelay_link::PeerStats;
 use prometheus_client::metrics::counter::Counter;
 
 use super::labels::{
-    APPLIED, DEAD, DURABLE, FINISHED, LANE_STATES, OfAttester, OfChain, OfCheck, OfClaim, OfDecline, OfDepth, OfDial,
-    OfEnd, OfEndpoint, OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition, OfRefusal, OfReload, OfRetry, OfSession,
-    OfTransaction, OfTrouble, OfWait, REFUSED, REVERTED, SEEN, SUCCEEDED, UNFINISHED, UNPROVED, lane_state_word,
+    AGREES, APPLIED, CONTRADICTS, DEAD, DURABLE, FINISHED, LANE_STATES, OfAnswer, OfAttester, OfChain, OfCheck,
+    OfClaim, OfDecline, OfDepth, OfDial, OfEnd, OfEndpoint, OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition,
+    OfRefusal, OfReload, OfRetry, OfSession, OfTransaction, OfTrouble, OfWait, REFUSED, REVERTED, SEEN, SILENT,
+    SUCCEEDED, UNFINISHED, UNPROVED, lane_state_word,
 };
 use super::{CarryKind, EvidenceKind, FlowLabel, Metrics};
 use crate::observability::health::{Health, TroubleKind};
@@ -96,6 +97,13 @@ impl Metrics {
     /// An update failed a check.
     pub fn update_refused(&self, chain: &str, check: &'static str) {
         self.client_refused.get_or_create(&OfCheck { chain: chain.to_owned(), check }).inc();
+    }
+
+    /// Own nodes were asked about a verified header: so many have the same, another one, or can't say.
+    pub fn header_confirmed(&self, chain: &str, agreeing: usize, contrary: usize, silent: usize) {
+        for (answer, count) in [(AGREES, agreeing), (CONTRADICTS, contrary), (SILENT, silent)] {
+            self.client_answers.get_or_create(&OfAnswer { chain: chain.to_owned(), answer }).inc_by(counted(count));
+        }
     }
 
     /// How the endpoints of a chain stand, whose client is at `height`.
