@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use cityrelay::config::{Layers, Sources, check};
+use cityrelay::run::ReadFrom;
 use tokio::io::AsyncBufReadExt as _;
 
 fn main() -> anyhow::Result<ExitCode> {
     let path = std::env::args_os().nth(1).map(Into::into);
     let sources = Sources { path, environment: Vec::new(), overrides: Vec::new() };
     let layers = Layers::read(&sources)?;
-    let config = check::config(&layers, cityrelay_all::adapters())?;
+    let adapters = cityrelay_all::adapters();
+    let config = check::config(&layers, adapters)?;
+    let read_from = ReadFrom { sources, layers, adapters, log: None };
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let is_blocked = Arc::new(AtomicBool::new(false));
@@ -33,7 +36,7 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Poll::Pending
         });
-        cityrelay::run::run(config, stop).await
+        cityrelay::run::run(config, read_from, stop).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

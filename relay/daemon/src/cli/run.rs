@@ -16,7 +16,7 @@ pub(super) fn run(sources: &Sources, with_parent: bool) -> Result<Answer, Failur
     let adapters = cityrelay_all::adapters();
     let config = check::config(&layers, adapters)?;
     let log = start_logging(&config.log).map_err(|error| Failure::new(Exit::Usage, format!("log: {error:#}")))?;
-    let read_from = ReadFrom { sources: sources.clone(), layers, adapters, log };
+    let read_from = ReadFrom { sources: sources.clone(), layers, adapters, log: Some(log) };
     let name = config.node.name.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -23,6 +23,7 @@ use super::exchange::Exchange;
 use super::plan::limits;
 use crate::clock::unix_millis;
 use crate::config::check::Adapters;
+use crate::config::settings::ChainConfig;
 use crate::config::{Config, Layers, Sources, check, explain, key_table};
 use crate::observability::{LogSwitch, Metrics};
 
@@ -34,8 +35,8 @@ pub struct ReadFrom {
     pub layers: Layers,
     /// The adapters that it was checked with.
     pub adapters: Adapters<'static>,
-    /// The log's filter.
-    pub log: LogSwitch,
+    /// The log's filter; `None` for a process that keeps no log.
+    pub log: Option<LogSwitch>,
 }
 
 impl fmt::Debug for ReadFrom {
@@ -87,7 +88,7 @@ pub(super) struct ChainAccess {
 pub struct Reloader {
     sources: Sources,
     adapters: Adapters<'static>,
-    log: LogSwitch,
+    log: Option<LogSwitch>,
     link: Link,
     chains: BTreeMap<Domain, ChainAccess>,
     metrics: Arc<Metrics>,
@@ -189,14 +190,18 @@ impl Reloader {
         if report.applied.is_empty() {
             return Ok(report);
         }
+        let applied: BTreeSet<String> = report.applied.iter().map(|change| section(&change.key)).collect();
+        let is_applied = |chain: &ChainConfig| applied.contains(&format!("chains.{}", chain.name));
+        let chains: Vec<&ChainConfig> = config.chains.values().filter(|chain| is_applied(chain)).collect();
         let tuning = Tuning {
             limits: limits(&config),
-            poll_intervals: config.chains.values().map(|chain| (chain.domain, chain.poll_interval)).collect(),
+            poll_intervals: chains.iter().map(|chain| (chain.domain, chain.poll_interval)).collect(),
         };
         // What can fail comes first.
         self.steps.send(ReloadStep::Tune(tuning)).map_err(|_| ReloadRefusal::Stopping)?;
-        self.log.set(&config.log.filter);
-        let applied: BTreeSet<String> = report.applied.iter().map(|change| section(&change.key)).collect();
+        if let Some(log) = &self.log {
+            log.set(&config.log.filter);
+        }
         for (at, peer) in config.peers.iter().enumerate() {
             if applied.contains(&format!("peers[{at}]")) {
                 let address = peer.address.as_deref().and_then(|address| address.parse().ok());
@@ -205,11 +210,8 @@ impl Reloader {
                 }
             }
         }
-        for chain in config.chains.values() {
+        for chain in chains {
             let Some(access) = self.chains.get(&chain.domain) else { continue };
-            if !applied.contains(&format!("chains.{}", chain.name)) {
-                continue;
-            }
             if let Some(source) = &access.source {
                 source.set(chain.chain.source());
             }
