@@ -1,12 +1,14 @@
 //! The real program, killed in the middle: at the end nothing is lost, doubled or forged.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cityrelay::control::StatusReport;
 use cityrelay::demo::cities::City;
+use cityrelay::demo::configs::{ATTESTERS, Party};
 use cityrelay::demo::world::World;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::Hash32;
@@ -14,6 +16,7 @@ use cityrelay_devnet::weighted_bcos::SealerChange;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Pair, Pairing};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
 use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
+use cityrelay_tests::process::changes::{Change, change_validators, rotate};
 use cityrelay_tests::process::ledgers::{Heads, check_journals};
 use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
 use cityrelay_tests::process::{play, program};
@@ -23,6 +26,10 @@ use tokio::time::timeout;
 
 /// Rounds of at least one message on each lane; a round takes about as long as a block.
 const ROUNDS: usize = 15;
+
+/// Rounds that are sent while validators and attesters change: a chain without storage proofs needs a checkpoint for each
+/// head, and a relay makes one transaction at a time.
+const ROUNDS_OF_CHANGE: usize = 3;
 
 /// Longer than the daemon gives itself to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -66,6 +73,58 @@ fn anvil_to_bcos() {
         devnet.stop().await;
         Ok(())
     });
+}
+
+/// Messages go both ways on all lanes while a validator joins and leaves on the first `changing` chains and the committees of
+/// both gateways replace a member. In the end only just enough attesters run, the new one among them.
+async fn change_on_the_way(dir: &Path, pairing: &str, changing: usize) -> anyhow::Result<()> {
+    let pair = Pair::start(Pairing::from_name(pairing).context("a pairing")?).await?;
+    let cities = pair.cities().iter().map(|(name, section)| City::of_section(name, section)).collect();
+    let world = World::beside(dir, program::cityrelay(), cities)?;
+    let mut trial = Trial::begin_with(dir, world, 1).await?;
+    let attesters: Vec<_> = trial.parties.iter().filter(|party| party.is_attester).cloned().collect();
+    let keys = attesters.iter().map(Party::attester_key).collect::<anyhow::Result<Vec<_>>>()?;
+    let (old, new) = (&keys[..ATTESTERS], &keys[1..]);
+    let (world, scene, changing) = (&mut trial.world, &trial.scene, &pair.devnets()[..changing]);
+    let changes = async {
+        change_validators(changing, Change::Join).await?;
+        rotate(scene, old, new).await?;
+        // The one that left, and one of those that stayed: the others are exactly enough.
+        for gone in &attesters[..2] {
+            world.kill(&gone.name).await?;
+        }
+        change_validators(changing, Change::Leave).await
+    };
+    let rounds = async {
+        for round in 1..=ROUNDS_OF_CHANGE {
+            scene.send_round(round, 1).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(rounds, changes)?;
+    // Whatever the order was, these are sent under the new committee.
+    scene.send_round(ROUNDS_OF_CHANGE + 1, 1).await?;
+    let sent = ((ROUNDS_OF_CHANGE + 1) * scene.lanes.len()) as u64;
+    let found = trial.finish().await?;
+    ensure!(found == sent, "I1: {sent} messages were sent, the chains have {found}");
+    eprintln!("{pairing}: {sent} messages settled");
+    pair.stop().await;
+    Ok(())
+}
+
+#[test]
+fn edge_without_storage_proofs_to_a_validator_contract_with_changes_on_the_way() {
+    play("edge-to-contract", async |dir| change_on_the_way(&dir, "edge-bls+qbft-contract", 2).await);
+}
+
+#[test]
+fn qbft_to_bcos_with_other_crypto_with_changes_on_the_way() {
+    play("qbft-to-bcos-gm", async |dir| change_on_the_way(&dir, "qbft+bcos-gm", 1).await);
+}
+
+#[test]
+fn ibft2_to_bcos_with_changes_on_the_way() {
+    play("ibft2-to-bcos", async |dir| change_on_the_way(&dir, "ibft2+bcos", 1).await);
 }
 
 #[test]

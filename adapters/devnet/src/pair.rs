@@ -21,13 +21,16 @@ pub enum CityPlan {
 }
 
 impl CityPlan {
-    /// The plan with this name: a mode of the sealed EVM chain (`qbft`, `ibft2`, `edge-bls` …), `bcos` or `bcos-gm`.
+    /// The plan with this name: a mode of the sealed EVM chain (`qbft`, `ibft2`, `edge-bls` …), `bcos`, or `bcos-gm`, a GM
+    /// chain with the classic executor as v3.9.0 has it.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "bcos" => Some(Self::WeightedBcos(WeightedBcosConfig::default())),
-            "bcos-gm" => {
-                Some(Self::WeightedBcos(WeightedBcosConfig { suite: CryptoSuite::Gm, ..WeightedBcosConfig::default() }))
-            }
+            "bcos-gm" => Some(Self::WeightedBcos(WeightedBcosConfig {
+                suite: CryptoSuite::Gm,
+                is_classic: true,
+                ..WeightedBcosConfig::default()
+            })),
             mode => SealMode::from_name(mode).map(SealedEvmConfig::of_mode).map(Self::SealedEvm),
         }
     }

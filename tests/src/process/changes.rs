@@ -9,9 +9,9 @@ use cityrelay::demo::setup::{Town, carry_all};
 use cityrelay_core::attestation::{SignatureBytes, rotation_digest};
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::ids::{AttesterId, Epoch};
+use cityrelay_devnet::Devnet;
 use cityrelay_devnet::sealed_evm::mode::SealMode;
 use cityrelay_devnet::weighted_bcos::SealerChange;
-use cityrelay_devnet::{Devnet, Pair};
 use k256::ecdsa::SigningKey;
 use tokio::time::{Instant, sleep};
 
@@ -29,16 +29,16 @@ pub enum Change {
     Leave,
 }
 
-/// Changes the validators of both chains, and waits until they are changed.
+/// Changes the validators of these chains, and waits until they are changed.
 ///
 /// # Errors
 /// When a chain does not do it in time.
-pub async fn change_validators(pair: &Pair, change: Change) -> anyhow::Result<()> {
-    for devnet in pair.devnets() {
+pub async fn change_validators(devnets: &[Devnet], change: Change) -> anyhow::Result<()> {
+    for devnet in devnets {
         begin(devnet, change)?;
     }
     let deadline = Instant::now() + CHANGE_TIMEOUT;
-    for devnet in pair.devnets() {
+    for devnet in devnets {
         while !is_done(devnet, change) {
             ensure!(Instant::now() < deadline, "a chain does not change its validators");
             sleep(Duration::from_millis(100)).await;
