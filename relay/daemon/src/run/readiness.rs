@@ -29,6 +29,10 @@ const HELD_AFTER: Duration = Duration::from_secs(30);
 /// Transactions may wait for this long without a block: block periods are seconds.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
+/// A node must be usable for this long before its chain counts as reachable again: one that fails is tried now and then,
+/// and looks usable until that try has failed.
+const REACHED_AFTER: Duration = Duration::from_secs(5);
+
 /// With less room than this the journal may soon be unable to grow: one sync writes up to 32 MiB, and its file grows in
 /// larger steps.
 const LEAST_FREE_BYTES: u64 = 64 << 20;
@@ -48,6 +52,8 @@ pub(super) struct Readiness {
     places: HashMap<(Flow, Side), (u64, UnixMillis)>,
     /// Height of each client whose headers are held back, and since when.
     held: HashMap<Domain, (Height, UnixMillis)>,
+    /// Chains none of whose nodes was usable, and since when one is again.
+    unreached: HashMap<Domain, Option<UnixMillis>>,
     /// Height of each client of a chain with waiting transactions, and since when.
     stalls: HashMap<Domain, (Height, UnixMillis)>,
 }
@@ -121,7 +127,7 @@ impl Readiness {
             troubles.push(Trouble::new(TroubleKind::ChainStalled, subject(), reason));
         }
         let endpoints = picture.endpoints.get(&client.domain).map_or(&[][..], Vec::as_slice);
-        if !endpoints.is_empty() && endpoints.iter().all(|endpoint| !endpoint.is_usable) {
+        if !endpoints.is_empty() && !self.is_reached(client.domain, endpoints, now) {
             let words: Vec<String> =
                 endpoints.iter().map(|endpoint| format!("{}: {}", endpoint.name, endpoint.last_error)).collect();
             troubles.push(Trouble::new(TroubleKind::NodesUnusable, subject(), words.join("; ")));
@@ -130,6 +136,19 @@ impl Readiness {
             let reason = format!("{wei} wei left do not pay for a full delivery: the operator must fund the account");
             troubles.push(Trouble::new(TroubleKind::AccountEmpty, subject(), reason));
         }
+    }
+
+    fn is_reached(&mut self, domain: Domain, endpoints: &[EndpointHealth], now: UnixMillis) -> bool {
+        if endpoints.iter().all(|endpoint| !endpoint.is_usable) {
+            self.unreached.insert(domain, None);
+            return false;
+        }
+        let Some(since) = self.unreached.get_mut(&domain) else { return true };
+        if age(*since.get_or_insert(now), now) < REACHED_AFTER {
+            return false;
+        }
+        self.unreached.remove(&domain);
+        true
     }
 
     /// What a flow waits for, when it has waited too long at the same place.

@@ -177,6 +177,17 @@ fn one_usable_node_is_enough() {
     assert_eq!(world.troubles(), []);
     world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = false;
     assert_eq!(world.troubles(), [TroubleKind::NodesUnusable]);
+    // It is tried again, and fails again.
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = true;
+    assert_eq!(world.troubles(), [TroubleKind::NodesUnusable]);
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = false;
+    assert_eq!(world.after(REACHED_AFTER), [TroubleKind::NodesUnusable]);
+    // It is tried again, and answers.
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = true;
+    assert_eq!(world.troubles(), [TroubleKind::NodesUnusable]);
+    assert_eq!(world.after(REACHED_AFTER), []);
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].is_usable = false;
+    assert_eq!(world.troubles(), [TroubleKind::NodesUnusable]);
     world.endpoints.clear();
     assert_eq!(world.troubles(), [], "headers of a chain without nodes come from the peer");
 }
