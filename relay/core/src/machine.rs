@@ -211,6 +211,7 @@ impl Machine {
             Input::SetConfirmed { domain, statement, agrees } => self.on_set_confirmed(domain, statement, agrees),
             Input::SetApplied { domain, result, .. } => self.on_set_applied(domain, result),
             Input::HintRead { flow, answer } => self.on_hint_read(flow, answer),
+            Input::NewBlock { domain } => self.on_new_block(domain),
             Input::Observed { flow, answer } => self.on_observed(flow, answer),
             Input::ClaimVerified { origin, claim, result } => self.on_claim_verified(origin, claim, result),
             Input::ClaimLoaded { flow, peer, entries, tail } => self.on_claim_loaded(flow, peer, entries, tail),

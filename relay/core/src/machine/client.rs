@@ -50,6 +50,10 @@ pub(super) struct Client {
     waiting: VecDeque<(PeerId, Opaque)>,
     next_poll: UnixMillis,
     tries: u32,
+    /// A node has told of a block since the last question for headers.
+    has_news: bool,
+    /// A node has told of a block since the last headers came.
+    was_told: bool,
 }
 
 impl Client {
@@ -83,6 +87,8 @@ impl Client {
             waiting: VecDeque::new(),
             next_poll: UnixMillis(0),
             tries: 0,
+            has_news: false,
+            was_told: false,
         }
     }
 
@@ -106,8 +112,9 @@ impl Client {
             self.apply(io, stated);
         } else if let Some((peer, update)) = self.waiting.pop_front() {
             self.verify(io, update, UpdateOrigin::Peer(peer));
-        } else if self.setup.has_source && self.next_poll <= io.now {
+        } else if self.setup.has_source && self.is_poll_due(io.now) {
             self.is_busy = true;
+            self.has_news = false;
             io.push(Effect::FetchUpdate {
                 domain: self.setup.domain,
                 recipient: Recipient::Own,
@@ -147,6 +154,11 @@ impl Client {
         let (domain, trusted, statement) = (self.setup.domain, self.trusted.clone(), stated.fact.statement);
         self.applying = Some(stated);
         io.push(Effect::ApplySetStatement { domain, trusted, statement });
+    }
+
+    /// Whether it is time to ask for headers: what a node tells counts, unless the wait is one after a failure.
+    fn is_poll_due(&self, now: UnixMillis) -> bool {
+        self.next_poll <= now || (self.has_news && self.tries == 0)
     }
 
     pub fn offer(&mut self, io: &mut Io, peer: PeerId, update: Opaque) {
@@ -316,6 +328,14 @@ impl Client {
 }
 
 impl Machine {
+    pub(super) fn on_new_block(&mut self, domain: Domain) {
+        if let Some(client) = self.clients.get_mut(&domain) {
+            client.has_news = true;
+            client.was_told = true;
+            client.advance(&mut self.io);
+        }
+    }
+
     pub(super) fn on_update_fetched(
         &mut self,
         domain: Domain,
@@ -393,6 +413,12 @@ impl Machine {
         }
         let Some(client) = self.clients.get_mut(&domain) else { return };
         client.durable(&mut self.io, state, height, hash, headers);
+        // What the new headers may prove is looked for now, too.
+        if core::mem::take(&mut client.was_told) {
+            let now = self.io.now;
+            let flows = self.outbound.values_mut();
+            flows.filter(|out| out.lane.origin(out.flow.direction).domain == domain).for_each(|out| out.hurry(now));
+        }
         self.tell_client(domain);
         self.advance_flows_from(domain);
     }

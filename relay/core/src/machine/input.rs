@@ -102,6 +102,12 @@ pub enum Input {
         /// The point, unproved.
         answer: Fetched<ChainPoint>,
     },
+    /// A node says by itself that its chain has a new block: a reason to look now rather than at the next poll. Nothing is
+    /// believed of it, and nothing waits for it.
+    NewBlock {
+        /// The chain.
+        domain: Domain,
+    },
     /// Answer to `Observe`.
     Observed {
         /// The flow.

@@ -145,6 +145,13 @@ impl Outbound {
         self.next_observe = io.now;
     }
 
+    /// Looks for news now, unless the wait is one after a failure.
+    pub fn hurry(&mut self, now: UnixMillis) {
+        if self.tries == 0 {
+            self.next_observe = self.next_observe.min(now);
+        }
+    }
+
     fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {
         self.queue.iter_mut().find(|out| out.tip.index == index)
     }

@@ -499,6 +499,31 @@ fn a_transaction_of_an_earlier_run_that_the_chain_forgot_gives_its_place_to_a_ch
     assert!(matches!(filler, GatewayCall::Checkpoint { .. }), "{filler:?}");
 }
 
+#[test]
+fn a_block_that_a_node_tells_is_fetched_before_the_next_poll() {
+    let mut driven = Bench::new(Some("here")).start();
+    let fetches = |effects: Vec<Effect>| {
+        effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::FetchUpdate { domain: of, .. } if *of == domain("here")))
+            .count()
+    };
+    let told = || Input::NewBlock { domain: domain("here") };
+    let answer = |answer| {
+        let (recipient, after) = (crate::machine::input::Recipient::Own, Height(10));
+        Input::UpdateFetched { domain: domain("here"), recipient, after, answer }
+    };
+    // The first question went out at the start; a block that is told meanwhile is asked for when it is answered.
+    assert_eq!(fetches(driven.give(told())), 0);
+    assert_eq!(fetches(driven.give(answer(Fetched::Nothing))), 1);
+    assert_eq!(fetches(driven.give(answer(Fetched::Nothing))), 0);
+    assert_eq!(fetches(driven.give(Input::Tick)), 0, "the poll is not due");
+    assert_eq!(fetches(driven.give(told())), 1);
+    // After a failure nobody is hurried.
+    assert_eq!(fetches(driven.give(answer(Fetched::Failed))), 0);
+    assert_eq!(fetches(driven.give(told())), 0);
+}
+
 /// The chain forgets a job's transaction as often as it takes until it is prepared anew.
 fn drop_until_prepared(driven: &mut Driven, job: JobId) -> GatewayCall {
     for _ in 0..10 {

@@ -12,6 +12,7 @@ use cityrelay_journal::Journal;
 use cityrelay_link::{Link, LinkEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -37,6 +38,9 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Timers are not looked at more often than this.
 const MIN_WAIT_MILLIS: u64 = 5;
+
+/// How often what nodes tell of new blocks is listened to at most.
+const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Inputs handled before the next look at signals and timers.
 const INPUTS_AT_ONCE: usize = 256;
@@ -81,6 +85,7 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
     let surveyor = Surveyor::start(&handles, &journal, journal_dir);
     let supervisor = Supervisor::new(&config, handles.clone());
+    let ears = listen_for_blocks(&handles, &inputs);
     let executor = Executor {
         handles: handles.clone(),
         journal: journal.clone(),
@@ -106,10 +111,29 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     daemon.run(Ears { inputs: input_rx, link_events, questions, reload_steps, hangups }, stop).await;
     drop(daemon);
 
+    drop(ears);
     link.close().await;
     drop((control_server, metrics_server));
     journal.close();
     Ok(())
+}
+
+/// Hands on what nodes tell of new blocks, where they tell anything. Ends when the set is dropped.
+fn listen_for_blocks(handles: &Handles, inputs: &mpsc::UnboundedSender<Input>) -> JoinSet<()> {
+    let mut ears = JoinSet::new();
+    for (domain, chain) in &handles.chains {
+        let (domain, Some(source), inputs) = (*domain, chain.source.clone(), inputs.clone()) else { continue };
+        ears.spawn(async move {
+            loop {
+                source.news().await;
+                if inputs.send(Input::NewBlock { domain }).is_err() {
+                    return;
+                }
+                tokio::time::sleep(NEWS_INTERVAL).await;
+            }
+        });
+    }
+    ears
 }
 
 struct Daemon {
