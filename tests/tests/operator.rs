@@ -87,6 +87,7 @@ fn an_operator_sees_what_is_stuck_and_why() {
         let chain = trial.scene.towns[0].city.name.clone();
         browser::look(&format!("http://127.0.0.1:{port}/"), &chain, Path::new(&screenshots(&dir))).await?;
         in_a_terminal(&desk, &relay, &lane).await?;
+        orders_are_kept(&desk).await?;
 
         for attester in away {
             trial.world.run(attester)?;
@@ -173,6 +174,59 @@ async fn something_is_stuck(desk: &Desk) -> anyhow::Result<String> {
         sleep(Duration::from_millis(200)).await;
     }
     Ok(lane["channel"].as_str().context("a name")?.to_owned())
+}
+
+/// Pause, resume, retry: each takes effect, and who gave it and why is on record.
+async fn orders_are_kept(desk: &Desk) -> anyhow::Result<()> {
+    let lanes = desk.data(&["lanes", "--lane", "trade"]).await?;
+    let lane = lanes["lanes"][0]["lane"].as_str().context("an id")?.to_owned();
+    let state = |wanted: &'static str| {
+        let lane = lane.clone();
+        move |lanes: &[Value]| lanes.iter().any(|found| found["lane"] == lane.as_str() && found["state"] == wanted)
+    };
+    let done = desk.data(&["pause", &lane, "--reason", "a look at the receiver"]).await?;
+    ensure!(done["done"].as_str().is_some_and(|done| done.contains(&lane)), "{done}");
+    let lanes = desk.lanes("the lane is paused", state("paused")).await?;
+    let paused = lanes.iter().find(|found| found["lane"] == lane.as_str()).context("the lane")?;
+    ensure!(paused["waits_for"] == "paused" && paused["who"] == "the operator", "{paused}");
+    let said = desk.refused(&["pause", &lane], 5).await?;
+    ensure!(said.contains("paused already"), "{said}");
+    desk.data(&["resume", &lane]).await?;
+    desk.lanes("the lane is not paused", |lanes| !state("paused")(lanes)).await?;
+    let said = desk.refused(&["resume", &lane], 5).await?;
+    ensure!(said.contains("not paused"), "{said}");
+    desk.data(&["retry", "--lane", &lane, "--reason", "the attesters say they are back"]).await?;
+    desk.data(&["retry"]).await?;
+    // A name that two lanes have, or none, is no order.
+    let said = desk.refused(&["pause", "trade"], 2).await?;
+    ensure!(said.contains("several lanes have channel trade"), "{said}");
+    let said = desk.refused(&["retry", "--chain", "no-such"], 2).await?;
+    ensure!(said.contains("no chain is called no-such"), "{said}");
+
+    let evidence = desk.data(&["evidence"]).await?;
+    ensure!(evidence["evidence"] == Value::Array(Vec::new()) && evidence["undecided"] == Value::Array(Vec::new()));
+    let hash = format!("0x{}", "12".repeat(32));
+    let unfreeze = ["unfreeze", "--chain", "hangzhou", "--choose", &hash, "--other", &hash, "--reason", "none"];
+    let said = desk.refused(&unfreeze, 5).await?;
+    ensure!(said.contains("chain hangzhou is not frozen"), "{said}");
+
+    // Newest first; what was refused changed nothing and is not there.
+    let audit = desk.data(&["audit"]).await?;
+    let orders = audit["orders"].as_array().context("a list")?;
+    let actions: Vec<_> = orders.iter().filter_map(|order| order["action"].as_str()).collect();
+    ensure!(actions == ["retry", "retry", "resume", "pause"], "{audit}");
+    let uid = rustix::process::getuid().as_raw();
+    for order in orders {
+        ensure!(order["uid"] == uid && order["user"].as_str().is_some_and(|name| !name.is_empty()), "{order}");
+        ensure!(order["at"].as_u64().is_some_and(|at| at > 0), "{order}");
+    }
+    ensure!(orders[3]["reason"] == "a look at the receiver", "{audit}");
+    ensure!(
+        orders[3]["about"].as_str().is_some_and(|about| about.contains("trade") && about.contains(&lane)),
+        "{audit}"
+    );
+    ensure!(desk.data(&["audit", "--limit", "1"]).await?["orders"].as_array().is_some_and(|orders| orders.len() == 1));
+    Ok(())
 }
 
 async fn in_a_terminal(desk: &Desk, relay: &str, channel: &str) -> anyhow::Result<()> {

@@ -17,8 +17,10 @@ mod keys;
 mod lanes;
 mod manuals;
 mod metrics;
+mod order_commands;
 mod owner;
 mod owner_arguments;
+mod progress;
 mod rotation;
 mod run;
 mod setup;
@@ -94,6 +96,13 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Lanes(arguments) => wait_for(control_commands::lanes(&sources, arguments)),
         Command::Messages(arguments) => wait_for(control_commands::messages(&sources, arguments)),
         Command::Why(arguments) => wait_for(control_commands::why(&sources, &arguments)),
+        Command::Pause(arguments) => wait_for(order_commands::pause(&sources, arguments)),
+        Command::Resume(arguments) => wait_for(order_commands::resume(&sources, arguments)),
+        Command::Retry(arguments) => wait_for(order_commands::retry(&sources, arguments)),
+        Command::Reload(arguments) => wait_for(order_commands::reload(&sources, arguments)),
+        Command::Evidence(arguments) => wait_for(order_commands::evidence(&sources, arguments)),
+        Command::Unfreeze(arguments) => wait_for(order_commands::unfreeze(&sources, arguments)),
+        Command::Audit(arguments) => wait_for(order_commands::audit(&sources, arguments)),
         Command::Top => wait_for(top::top(&sources, wants_json)),
         Command::Send(arguments) => wait_for(control_commands::send(&sources, &arguments)),
         Command::Metrics(MetricsCommand::Reference) => Ok(metrics::reference()),

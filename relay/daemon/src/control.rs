@@ -7,6 +7,7 @@
 
 mod caller;
 mod client;
+mod orders;
 mod protocol;
 mod reports;
 mod server;
@@ -14,6 +15,10 @@ mod words;
 
 pub use caller::{Admission, Caller};
 pub use client::{ClientError, ask};
+pub use orders::{
+    AuditEntry, AuditReport, DEFAULT_ENTRIES, DoneReport, EvidenceEntry, EvidenceReport, Exhibit, LaneOrder,
+    MAX_ENTRIES, Newest, ReloadOrder, RetryOrder, Undecided, UnfreezeOrder,
+};
 pub(crate) use protocol::ReplyLine;
 pub use protocol::{
     ControlFault, ControlReply, ControlRequest, DEFAULT_PAGE, FaultKind, LaneQuery, MAX_PAGE, MIN_ID_DIGITS,

@@ -129,7 +129,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::control::{LanesReport, MessagesReport, StatusReport, WhyReport};
+    use crate::control::{AuditReport, EvidenceReport, LanesReport, MessagesReport, Newest, StatusReport, WhyReport};
 
     struct Backend;
 
@@ -152,6 +152,14 @@ mod tests {
                 WhyQuery::Position { lane, index } => Ok(WhyReport { lane, index, ..WhyReport::default() }),
                 WhyQuery::Id(id) => Err(ControlFault::new(FaultKind::Usage, format!("no message {id}"))),
             }
+        }
+
+        async fn evidence(&self, _: Newest) -> Result<EvidenceReport, ControlFault> {
+            Ok(EvidenceReport::default())
+        }
+
+        async fn audit(&self, _: Newest) -> Result<AuditReport, ControlFault> {
+            Ok(AuditReport::default())
         }
     }
 

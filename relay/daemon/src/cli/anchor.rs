@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::arguments::{AnchorArguments, FetchArguments};
+use super::progress::Progress;
 use crate::clock::unix_millis;
 use crate::config::check::Adapters;
 use crate::config::{Layers, Sources, check};
@@ -149,11 +150,13 @@ pub(super) async fn verify(sources: &Sources, arguments: &AnchorArguments) -> Re
     let last = arguments.to.map_or(tip, |to| tip.min(Height(to)));
     let mut set_changes = Vec::new();
     let mut waits = None;
+    let mut progress = Progress::new();
     loop {
         let height = client.trusted_height(&state).map_err(internal)?;
         if height >= last {
             break;
         }
+        progress.step(format_args!("{}: verified up to block {height} of {last}", chain.name));
         let wanted = last.0.saturating_sub(height.0).min(u64::from(UPDATE_HEADERS));
         let wanted = u32::try_from(wanted).unwrap_or(UPDATE_HEADERS);
         let Some(served) = source.next_update(height, wanted).await? else { break };
@@ -182,6 +185,7 @@ pub(super) async fn verify(sources: &Sources, arguments: &AnchorArguments) -> Re
             }
         }
     }
+    drop(progress);
     let height = client.trusted_height(&state).map_err(internal)?;
     let hash = client.trusted_hash(&state).map_err(internal)?;
     if let Some(reason) = waits {

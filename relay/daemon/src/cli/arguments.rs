@@ -6,7 +6,10 @@ use std::time::Duration;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Address;
 
-use super::control_arguments::{LanesArguments, MessagesArguments};
+use super::control_arguments::{
+    LaneOrderArguments, LanesArguments, MessagesArguments, NewestArguments, ReloadArguments, RetryArguments,
+    UnfreezeArguments,
+};
 use super::init_arguments::InitCommand;
 use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
 
@@ -72,6 +75,20 @@ pub(super) enum Command {
     Why(WhyArguments),
     /// Watch the running daemon in the terminal
     Top,
+    /// Order the running daemon to stop its work on a lane; messages may expire meanwhile
+    Pause(LaneOrderArguments),
+    /// Order the running daemon to take up its work on a paused lane
+    Resume(LaneOrderArguments),
+    /// Order the running daemon to try again now whatever waits after a failure
+    Retry(RetryArguments),
+    /// Order the running daemon to read its configuration again, as SIGHUP does
+    Reload(ReloadArguments),
+    /// Show who contradicted whom, both statements side by side
+    Evidence(NewestArguments),
+    /// Order the running daemon to go on with one of two headers that froze a chain
+    Unfreeze(UnfreezeArguments),
+    /// Show the last orders: who gave them, when and why
+    Audit(NewestArguments),
     /// Let the running daemon send a message with its own account
     Send(SendArguments),
     /// What `/metrics` shows
@@ -111,6 +128,13 @@ impl Command {
             Self::Messages(_) => "messages",
             Self::Why(_) => "why",
             Self::Top => "top",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Retry(_) => "retry",
+            Self::Reload(_) => "reload",
+            Self::Evidence(_) => "evidence",
+            Self::Unfreeze(_) => "unfreeze",
+            Self::Audit(_) => "audit",
             Self::Send(_) => "send",
             Self::Metrics(MetricsCommand::Reference) => "metrics reference",
             Self::Completions(_) => "completions",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::arguments::{RecordArguments, ReplayArguments};
+use super::progress::meanwhile;
 use crate::config::{Layers, Sources, check};
 use crate::replay::{self, Fate, Replay};
 
@@ -166,7 +167,11 @@ pub(super) async fn record(sources: &Sources, arguments: &RecordArguments) -> Re
         let problem = format!("{} is there already; choose another file", arguments.out.display());
         return Err(Failure::new(Exit::Refused, problem));
     }
-    let recording = chain.chain.recording().record(Height(arguments.from), Height(arguments.to)).await?;
+    let (from, to, name) = (arguments.from, arguments.to, &arguments.chain);
+    let recording = chain.chain.recording();
+    let recording = recording.record(Height(from), Height(to));
+    let recording =
+        meanwhile(|seconds| format!("{name}: reading blocks {from} to {to}, {seconds} s"), recording).await?;
     let bytes = serde_json::to_vec(&recording).map_err(anyhow::Error::from)?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&arguments.out).map_err(|error| {
         Failure::new(Exit::Usage, format!("{}: can't be written: {error}", arguments.out.display()))

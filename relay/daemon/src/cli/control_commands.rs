@@ -14,7 +14,7 @@ use crate::control::{
     SendReport, SendRequest, StatusReport, WhyQuery, WhyReport,
 };
 
-async fn ask(sources: &Sources, request: ControlRequest) -> Result<ControlReply, Failure> {
+pub(super) async fn ask(sources: &Sources, request: ControlRequest) -> Result<ControlReply, Failure> {
     let layers = Layers::read(sources)?;
     let socket = check::control_socket(&layers)?.socket;
     match control::ask(&socket, &request).await {
@@ -35,11 +35,11 @@ async fn ask(sources: &Sources, request: ControlRequest) -> Result<ControlReply,
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure::new(Exit::Internal, "the daemon answered another question than the one asked")
 }
 
-fn to_json<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
+pub(super) fn to_json<T: serde::Serialize>(report: &T) -> Result<Value, Failure> {
     serde_json::to_value(report).map_err(|error| Failure::new(Exit::Internal, error))
 }
 
@@ -178,7 +178,7 @@ fn messages_text(report: &MessagesReport) -> String {
 }
 
 /// Rows under each other, each column as wide as its widest cell.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -240,7 +240,7 @@ fn why_text(report: &WhyReport, now: u64) -> String {
     out
 }
 
-fn moment(millis: u64) -> String {
+pub(super) fn moment(millis: u64) -> String {
     let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(millis));
     at.map_or_else(|| millis.to_string(), |at| humantime::format_rfc3339_millis(at).to_string())
 }

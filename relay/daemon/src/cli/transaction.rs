@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{Exit, Failure, say};
 use super::intents::{IntentFolder, IntentKey};
+use super::progress::Progress;
 
 /// How often a transaction's fate is asked.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
@@ -100,7 +101,9 @@ enum Followed {
 }
 
 async fn follow(target: &dyn Target, intent: &Intent, what: &str, timeout: Duration) -> Followed {
-    let deadline = Instant::now() + timeout;
+    let start = Instant::now();
+    let deadline = start + timeout;
+    let mut progress = Progress::new();
     loop {
         let trouble = match target.track(intent).await {
             Ok(Fate::Final { height, is_success: true, gas_used, created, .. }) => {
@@ -124,6 +127,8 @@ async fn follow(target: &dyn Target, intent: &Intent, what: &str, timeout: Durat
             );
             return Followed::Open(Failure::new(Exit::Unreachable, problem));
         }
+        let waited = start.elapsed().as_secs();
+        progress.step(format_args!("{what}: not final yet, {waited} s of at most {} s", timeout.as_secs()));
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

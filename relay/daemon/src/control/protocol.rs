@@ -4,8 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::orders::{
+    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, UnfreezeOrder,
+};
 use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
 use super::words::MessageState;
+use crate::run::ReloadReport;
 
 /// Version of the protocol; grows when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -42,6 +46,20 @@ pub enum ControlRequest {
     Why(WhyQuery),
     /// Send a message with the relay's account.
     Send(SendRequest),
+    /// Who contradicted whom.
+    Evidence(Newest),
+    /// What was ordered.
+    Audit(Newest),
+    /// Stop this process's work on a lane.
+    Pause(LaneOrder),
+    /// End such a pause.
+    Resume(LaneOrder),
+    /// Try again now what waits after a failure.
+    Retry(RetryOrder),
+    /// Let a frozen client go on.
+    Unfreeze(UnfreezeOrder),
+    /// Read the configuration again and take over what may change while the daemon runs.
+    Reload(ReloadOrder),
 }
 
 /// An answer.
@@ -59,6 +77,14 @@ pub enum ControlReply {
     Why(WhyReport),
     /// To [`ControlRequest::Send`].
     Sent(SendReport),
+    /// To [`ControlRequest::Evidence`].
+    Evidence(EvidenceReport),
+    /// To [`ControlRequest::Audit`].
+    Audit(AuditReport),
+    /// To [`ControlRequest::Reload`].
+    Reloaded(ReloadReport),
+    /// To every other order.
+    Done(DoneReport),
     /// No answer, and why.
     Fault(ControlFault),
 }

@@ -16,11 +16,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::caller::{Admission, Caller};
+use super::orders::{
+    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, UnfreezeOrder,
+};
 use super::protocol::{
     ControlFault, ControlReply, ControlRequest, FaultKind, LaneQuery, MAX_LINE_BYTES, MessageQuery, ReplyLine,
     RequestLine, SendRequest, VERSION, WhyQuery,
 };
 use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
+use crate::run::ReloadReport;
 
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 32;
@@ -42,6 +46,12 @@ pub trait Readings: Send + Sync + 'static {
 
     /// What a message waits for.
     async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault>;
+
+    /// Who contradicted whom.
+    async fn evidence(&self, newest: Newest) -> Result<EvidenceReport, ControlFault>;
+
+    /// What was ordered.
+    async fn audit(&self, newest: Newest) -> Result<AuditReport, ControlFault>;
 }
 
 /// Who does what is asked for.
@@ -49,6 +59,21 @@ pub trait Readings: Send + Sync + 'static {
 pub trait ControlBackend: Readings {
     /// Sends a message; answers when the transaction's fate is known, or when waiting for it takes too long.
     async fn send(&self, caller: &Caller, request: SendRequest) -> Result<SendReport, ControlFault>;
+
+    /// Stops this process's work on a lane.
+    async fn pause(&self, caller: &Caller, order: LaneOrder) -> Result<DoneReport, ControlFault>;
+
+    /// Ends such a pause.
+    async fn resume(&self, caller: &Caller, order: LaneOrder) -> Result<DoneReport, ControlFault>;
+
+    /// Tries again now what waits after a failure.
+    async fn retry(&self, caller: &Caller, order: RetryOrder) -> Result<DoneReport, ControlFault>;
+
+    /// Lets a frozen client go on.
+    async fn unfreeze(&self, caller: &Caller, order: UnfreezeOrder) -> Result<DoneReport, ControlFault>;
+
+    /// Reads the configuration again, and says what is in force now and what needs a restart.
+    async fn reload(&self, caller: &Caller, order: ReloadOrder) -> Result<ReloadReport, ControlFault>;
 }
 
 /// A running control socket; it stops and the socket goes away when this is dropped.
@@ -161,6 +186,13 @@ async fn answer<B: ControlBackend>(line: &[u8], caller: &Caller, backend: &B) ->
         Ok(ControlRequest::Messages(query)) => backend.messages(query).await.map(ControlReply::Messages),
         Ok(ControlRequest::Why(query)) => backend.why(query).await.map(ControlReply::Why),
         Ok(ControlRequest::Send(request)) => backend.send(caller, request).await.map(ControlReply::Sent),
+        Ok(ControlRequest::Evidence(newest)) => backend.evidence(newest).await.map(ControlReply::Evidence),
+        Ok(ControlRequest::Audit(newest)) => backend.audit(newest).await.map(ControlReply::Audit),
+        Ok(ControlRequest::Pause(order)) => backend.pause(caller, order).await.map(ControlReply::Done),
+        Ok(ControlRequest::Resume(order)) => backend.resume(caller, order).await.map(ControlReply::Done),
+        Ok(ControlRequest::Retry(order)) => backend.retry(caller, order).await.map(ControlReply::Done),
+        Ok(ControlRequest::Unfreeze(order)) => backend.unfreeze(caller, order).await.map(ControlReply::Done),
+        Ok(ControlRequest::Reload(order)) => backend.reload(caller, order).await.map(ControlReply::Reloaded),
         Err(error) => return usage(format!("not a control request: {error}")),
     };
     result.unwrap_or_else(ControlReply::Fault)
@@ -193,10 +225,38 @@ mod tests {
         async fn messages(&self, query: MessageQuery) -> Result<MessagesReport, ControlFault> {
             Ok(MessagesReport { next: Some(query.limit.to_string()), ..MessagesReport::default() })
         }
+
+        async fn evidence(&self, _: Newest) -> Result<EvidenceReport, ControlFault> {
+            Ok(EvidenceReport::default())
+        }
+
+        async fn audit(&self, _: Newest) -> Result<AuditReport, ControlFault> {
+            Ok(AuditReport::default())
+        }
     }
 
     #[async_trait]
     impl ControlBackend for Backend {
+        async fn pause(&self, caller: &Caller, order: LaneOrder) -> Result<DoneReport, ControlFault> {
+            Ok(DoneReport { done: format!("{} pauses {} for {}", caller.uid, order.lane, order.reason) })
+        }
+
+        async fn resume(&self, _: &Caller, _: LaneOrder) -> Result<DoneReport, ControlFault> {
+            Ok(DoneReport::default())
+        }
+
+        async fn retry(&self, _: &Caller, _: RetryOrder) -> Result<DoneReport, ControlFault> {
+            Ok(DoneReport::default())
+        }
+
+        async fn reload(&self, _: &Caller, _: ReloadOrder) -> Result<ReloadReport, ControlFault> {
+            Ok(ReloadReport::default())
+        }
+
+        async fn unfreeze(&self, _: &Caller, order: UnfreezeOrder) -> Result<DoneReport, ControlFault> {
+            Err(ControlFault::new(FaultKind::Refused, order.chain))
+        }
+
         async fn send(&self, _: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
             Ok(SendReport { lane: request.lane, transaction: request.payload_hex, ..SendReport::default() })
         }
@@ -238,6 +298,19 @@ mod tests {
         assert!(answer.contains("\"next\":\"50\""), "{answer}");
         let answer = say(&path, "{\"v\":1,\"request\":{\"ask\":\"messages\",\"limits\":7}}\n").await;
         assert!(answer.contains("fault") && answer.contains("limits"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn who_orders_is_told_by_the_kernel() {
+        let (_folder, path) = socket();
+        let _server = serve(&path, Admission::new(None).unwrap(), Arc::new(Backend)).unwrap();
+        let order = LaneOrder { lane: "medical".to_owned(), reason: "maintenance".to_owned() };
+        let ControlReply::Done(done) = ask(&path, &ControlRequest::Pause(order)).await.unwrap() else { panic!("done") };
+        assert_eq!(done.done, format!("{} pauses medical for maintenance", nix::unistd::geteuid()));
+        // Both hashes and a reason must be named: a line that lacks one is no order.
+        let answer =
+            say(&path, "{\"v\":1,\"request\":{\"ask\":\"unfreeze\",\"chain\":\"a\",\"chosen\":\"0x\"}}\n").await;
+        assert!(answer.contains("fault") && answer.contains("other"), "{answer}");
     }
 
     #[tokio::test]

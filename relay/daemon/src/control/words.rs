@@ -51,7 +51,9 @@ pub enum LaneState {
     Idle,
     /// Something is under way and whoever must act is expected to do so by itself.
     Moving,
-    /// Nothing goes on until the operator acts.
+    /// The operator has paused it here.
+    Paused,
+    /// Nothing goes on until the operator decides.
     Stuck,
 }
 
@@ -62,6 +64,7 @@ impl LaneState {
         match self {
             Self::Idle => "idle",
             Self::Moving => "moving",
+            Self::Paused => "paused",
             Self::Stuck => "stuck",
         }
     }
@@ -76,7 +79,7 @@ mod tests {
         for state in MessageState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
-        for state in [LaneState::Idle, LaneState::Moving, LaneState::Stuck] {
+        for state in [LaneState::Idle, LaneState::Moving, LaneState::Paused, LaneState::Stuck] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
     }

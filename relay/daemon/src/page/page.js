@@ -60,7 +60,7 @@ const cell = (label, kind, ...children) => element("td", { "data-label": label, 
 /** The hash under which a message's timeline is shown: its lane's id and its index. */
 const messageLink = (lane, index) => "#message/" + encodeURIComponent(lane) + "/" + index;
 
-const STATE_PILL = { idle: "good", moving: "warn" };
+const STATE_PILL = { idle: "good", moving: "warn", paused: "warn" };
 
 function showStatus(status) {
   byId("name").textContent = status.name;

@@ -1,6 +1,8 @@
 //! Answers to the control socket and the page: the machine's own picture, what the journal holds, and what is done.
 
+mod evidence;
 mod messages;
+mod orders;
 mod standing;
 mod why;
 
@@ -12,17 +14,20 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Domain, LaneId, UnixMillis};
 use cityrelay_core::lane::LaneIdentity;
 use cityrelay_core::machine::effect::JobEnd;
-use cityrelay_core::machine::status::{CommitteeStatus, FlowStatus, Status};
+use cityrelay_core::machine::status::{CommitteeStatus, FlowStatus, Status, WaitReason};
+use cityrelay_core::order::{Action, MAX_OTHER_ACTION_BYTES, Order, OrderRefusal};
 use cityrelay_core::record::IntentEnd;
 use cityrelay_journal::{Journal, JournalError};
 use tokio::sync::{mpsc, oneshot};
 
 use self::standing::{Standing, Waiting};
 use super::plan::Handles;
+use super::reload::{ReloadReport, Reloader};
 use crate::clock::unix_millis;
 use crate::control::{
-    Caller, ChainReport, ControlBackend, ControlFault, EndpointReport, FaultKind, FlowReport, LaneQuery, LaneReport,
-    LaneState, LanesReport, MessageQuery, MessagesReport, PeerReport, Readings, SendReport, SendRequest, StatusReport,
+    AuditReport, Caller, ChainReport, ControlBackend, ControlFault, DoneReport, EndpointReport, EvidenceReport,
+    FaultKind, FlowReport, LaneOrder, LaneQuery, LaneReport, LaneState, LanesReport, MessageQuery, MessagesReport,
+    Newest, PeerReport, Readings, ReloadOrder, RetryOrder, SendReport, SendRequest, StatusReport, UnfreezeOrder,
     WhyQuery, WhyReport,
 };
 use crate::observability::Health;
@@ -36,6 +41,8 @@ pub(super) enum Question {
     Status(oneshot::Sender<Status>),
     /// Make this call with our account, and say how it ended.
     Submit { domain: Domain, call: Box<GatewayCall>, ended: oneshot::Sender<Ended> },
+    /// Carry out this order, once it is durable.
+    Order { order: Order, ended: oneshot::Sender<Result<(), OrderRefusal>> },
 }
 
 /// How a submitted call ended; `None` when there is no account on that chain.
@@ -47,6 +54,7 @@ pub(super) struct Backend {
     pub handles: Arc<Handles>,
     pub journal: Journal,
     pub health: Arc<Health>,
+    pub reloader: Arc<Reloader>,
     questions: mpsc::Sender<Question>,
 }
 
@@ -57,9 +65,10 @@ impl Backend {
         handles: Arc<Handles>,
         journal: Journal,
         health: Arc<Health>,
+        reloader: Arc<Reloader>,
     ) -> (Self, mpsc::Receiver<Question>) {
         let (questions, waiting) = mpsc::channel(WAITING_QUESTIONS);
-        (Self { name, handles, journal, health, questions }, waiting)
+        (Self { name, handles, journal, health, reloader, questions }, waiting)
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, ControlFault> {
@@ -165,6 +174,7 @@ impl Backend {
             destination: self.handles.chain_name(identity.destination_domain).to_owned(),
             state: match () {
                 () if reason.needs_operator() => LaneState::Stuck,
+                () if reason == WaitReason::Paused => LaneState::Paused,
                 () if depth == 0 => LaneState::Idle,
                 () => LaneState::Moving,
             },
@@ -199,7 +209,7 @@ impl Backend {
         }
     }
 
-    async fn submit(&self, request: SendRequest) -> Result<SendReport, ControlFault> {
+    async fn submit(&self, caller: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
         let usage = |message: String| ControlFault::new(FaultKind::Usage, message);
         let starts_here = |lane: LaneId| {
             let source = self.handles.lanes.get(&lane).map(|lane| lane.source_domain);
@@ -221,6 +231,10 @@ impl Backend {
         };
         let domain = identity.source_domain;
         let call = Box::new(call);
+        // A long channel is cut: the record is about who sent where, and the lane's id would say it too.
+        let mut what = format!("send on {}", self.lane_words(lane));
+        what.truncate(what.floor_char_boundary(MAX_OTHER_ACTION_BYTES));
+        self.order(caller, String::new(), Action::Other { what }).await?;
         let ended = self.ask(|ended| Question::Submit { domain, call, ended }).await?;
         let (transaction, end) =
             ended.ok_or_else(|| usage(format!("lane {lane} starts on a chain where this process has no account")))?;
@@ -263,12 +277,40 @@ impl Readings for Backend {
     async fn why(&self, query: WhyQuery) -> Result<WhyReport, ControlFault> {
         self.explain(query).await
     }
+
+    async fn evidence(&self, newest: Newest) -> Result<EvidenceReport, ControlFault> {
+        self.evidence_report(newest).await
+    }
+
+    async fn audit(&self, newest: Newest) -> Result<AuditReport, ControlFault> {
+        self.audit_report(newest).await
+    }
 }
 
 #[async_trait]
 impl ControlBackend for Backend {
-    async fn send(&self, _: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
-        self.submit(request).await
+    async fn send(&self, caller: &Caller, request: SendRequest) -> Result<SendReport, ControlFault> {
+        self.submit(caller, request).await
+    }
+
+    async fn pause(&self, caller: &Caller, order: LaneOrder) -> Result<DoneReport, ControlFault> {
+        self.pause_lane(caller, order).await
+    }
+
+    async fn resume(&self, caller: &Caller, order: LaneOrder) -> Result<DoneReport, ControlFault> {
+        self.resume_lane(caller, order).await
+    }
+
+    async fn retry(&self, caller: &Caller, order: RetryOrder) -> Result<DoneReport, ControlFault> {
+        self.retry_now(caller, order).await
+    }
+
+    async fn unfreeze(&self, caller: &Caller, order: UnfreezeOrder) -> Result<DoneReport, ControlFault> {
+        self.unfreeze_chain(caller, order).await
+    }
+
+    async fn reload(&self, caller: &Caller, order: ReloadOrder) -> Result<ReloadReport, ControlFault> {
+        self.reload_now(caller, order).await
     }
 }
 

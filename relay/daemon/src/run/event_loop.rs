@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cityrelay_core::machine::Machine;
-use cityrelay_core::machine::effect::{Effect, JobId, ReceiptId, Report};
+use cityrelay_core::machine::effect::{Effect, JobId, OrderId, ReceiptId, Report};
 use cityrelay_core::machine::input::Input;
+use cityrelay_core::order::OrderRefusal;
 use cityrelay_journal::Journal;
 use cityrelay_link::{Link, LinkEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -74,7 +75,8 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let (link, link_events) = Link::start(link_config(&config)?).context("start the link")?;
     let (steps, reload_steps) = mpsc::unbounded_channel();
     let reloader = Arc::new(Reloader::new(read_from, link.clone(), access, metrics.clone(), steps));
-    let (backend, questions) = Backend::new(config.node.name.clone(), handles.clone(), journal.clone(), health.clone());
+    let name = config.node.name.clone();
+    let (backend, questions) = Backend::new(name, handles.clone(), journal.clone(), health.clone(), reloader.clone());
     let backend = Arc::new(backend);
     let admission = Admission::new(config.control.group.as_deref())?;
     let control_server = crate::control::serve(&config.control.socket, admission, backend.clone())?;
@@ -106,6 +108,8 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
         handles,
         next_receipt: 1,
         submitted: HashMap::new(),
+        next_order: 1,
+        ordered: HashMap::new(),
         reloader,
     };
     daemon.run(Ears { inputs: input_rx, link_events, questions, reload_steps, hangups }, stop).await;
@@ -148,6 +152,9 @@ struct Daemon {
     next_receipt: u64,
     /// Who waits for the end of a submitted call.
     submitted: HashMap<JobId, oneshot::Sender<Ended>>,
+    next_order: u64,
+    /// Who waits for an order to be carried out.
+    ordered: HashMap<OrderId, oneshot::Sender<Result<(), OrderRefusal>>>,
     reloader: Arc<Reloader>,
 }
 
@@ -241,6 +248,15 @@ impl Daemon {
                         let _ = waiting.send(Some((transaction, end)));
                     }
                 }
+                Effect::Report(Report::OrderEnded { id, end }) => {
+                    if let Err(refusal) = &end {
+                        warn!(%refusal, "an operator's order was refused");
+                    }
+                    if let Some(waiting) = self.ordered.remove(&id) {
+                        // Whoever asked may have gone; the order has its end all the same.
+                        let _ = waiting.send(end);
+                    }
+                }
                 Effect::Report(report) => self.reporter.report(report),
                 effect => self.executor.execute(effect),
             }
@@ -277,6 +293,14 @@ impl Daemon {
             Question::Status(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.machine.status());
+            }
+            Question::Order { order, ended } => {
+                let id = OrderId(self.next_order);
+                self.next_order += 1;
+                let (who, action) = (order.who.name.as_str(), order.action.as_str());
+                info!(uid = order.who.uid, who, action, reason = order.reason, "an operator gives an order");
+                self.ordered.insert(id, ended);
+                self.handle(Input::Order { id, order });
             }
             Question::Submit { domain, call, ended } => {
                 if let Some(job) = self.machine.submit(domain, *call, unix_millis()) {

@@ -129,7 +129,7 @@ fn lane_table(pictures: &Pictures, has_focus: bool) -> Table<'static> {
     let rows = pictures.lanes.iter().map(|lane| {
         let style = match lane.state {
             LaneState::Idle => Style::new(),
-            LaneState::Moving => Style::new().fg(Color::Yellow),
+            LaneState::Moving | LaneState::Paused => Style::new().fg(Color::Yellow),
             LaneState::Stuck => bad(),
         };
         Row::new([

@@ -240,7 +240,9 @@ impl EvidenceKind {
         }
     }
 
-    pub(super) const fn as_str(self) -> &'static str {
+    /// The word used everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Equivocation => "equivocation",
             Self::Contradiction => "contradiction",

@@ -46,10 +46,9 @@ impl Standing {
         // nothing itself waits for one after it, and whoever must decide comes before everybody.
         let order = |flow: &&FlowStatus| {
             let reason = flow.waits_for;
-            (!reason.needs_operator(), reason == WaitReason::Idle, flow.flow.direction, flow.side)
+            (!is_held(reason), reason == WaitReason::Idle, flow.flow.direction, flow.side)
         };
-        let behind =
-            flows().filter(|flow| flow.finished.0 < newest || flow.waits_for.needs_operator()).min_by_key(order);
+        let behind = flows().filter(|flow| flow.finished.0 < newest || is_held(flow.waits_for)).min_by_key(order);
         let waits = behind.map(|flow| Waiting { reason: flow.waits_for, next_step: flow.next_step });
         Some(Self {
             newest,
@@ -58,6 +57,11 @@ impl Standing {
             waits: waits.unwrap_or_default(),
         })
     }
+}
+
+/// Whether an operator holds the flow up, with or without messages.
+const fn is_held(reason: WaitReason) -> bool {
+    reason.needs_operator() || matches!(reason, WaitReason::Paused)
 }
 
 /// How far the messages of a lane have come, by what is durable: each number is an index, and what holds for it holds
