@@ -88,7 +88,10 @@ fn a_message_is_found_in_every_block_of_a_long_lane() {
 #[test]
 fn messages_are_found_by_the_first_digits_of_their_ids() {
     let (one, other) = (Chain::outbox("one", 2100), Chain::outbox("other", 5));
-    let journal = journal(&[vec![one.extension(0, 1000)], vec![one.extension(1000, 2100), other.extension(0, 5)]]);
+    let journal = journal(&[
+        vec![one.extension(0, 1000)],
+        vec![one.extension(1000, 2000), one.extension(2000, 2100), other.extension(0, 5)],
+    ]);
     let view = journal.view();
     for (chain, place) in [(&one, 1), (&one, 1500), (&other, 5)] {
         let id = chain.entries[place - 1].link(chain.flow);
