@@ -70,6 +70,8 @@ pub struct Machine {
     next_job: u64,
     /// Lanes whose messages rest because the operator said so.
     paused: BTreeSet<LaneId>,
+    /// When each verifier's attester set is to be read again: once for all the flows that it verifies.
+    next_committee: BTreeMap<VerifierKey, UnixMillis>,
 }
 
 #[derive(Debug)]
@@ -132,6 +134,7 @@ impl Machine {
             ends: BTreeMap::new(),
             next_job: 1,
             paused: recovered.paused.into_iter().collect(),
+            next_committee: BTreeMap::new(),
         };
         let mut peers = BTreeMap::new();
         for lane in config.lanes {

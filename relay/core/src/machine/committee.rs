@@ -6,7 +6,7 @@ use crate::gateway_call::Evidence;
 use crate::ids::Epoch;
 use crate::lane::Flow;
 use crate::machine::config::PeerId;
-use crate::machine::effect::Report;
+use crate::machine::effect::{Effect, Report};
 use crate::machine::input::Fetched;
 use crate::machine::io::After;
 use crate::machine::{Machine, VerifierKey};
@@ -17,6 +17,14 @@ impl Machine {
         let Some(inbound) = self.inbound.get(&flow) else { return };
         if let Fetched::Some(committee) = answer {
             self.adopt_committee(inbound.lane.target_verifier(flow.direction), committee);
+        }
+    }
+
+    /// Reads the attester set of a verifier, unless another of its flows has just done so.
+    pub(super) fn read_committee(&mut self, flow: Flow, key: VerifierKey) {
+        if self.next_committee.get(&key).is_none_or(|next| *next <= self.io.now) {
+            self.next_committee.insert(key, self.io.after(self.io.limits.refresh_interval));
+            self.io.push(Effect::ReadCommittee { flow });
         }
     }
 

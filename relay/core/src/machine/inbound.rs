@@ -353,8 +353,9 @@ impl Machine {
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         if !inbound.is_reading && inbound.next_read <= self.io.now {
             inbound.is_reading = true;
+            let key = inbound.lane.target_verifier(flow.direction);
             self.io.push(Effect::ReadAccepted { flow });
-            self.io.push(Effect::ReadCommittee { flow });
+            self.read_committee(flow, key);
         }
     }
 
@@ -459,6 +460,8 @@ impl Machine {
             JobEnd::Transaction(IntentEnd::Reverted { .. }) | JobEnd::WouldRevert | JobEnd::Failed => {
                 inbound.tries = inbound.tries.saturating_add(1);
                 inbound.next_try = self.io.backoff(inbound.tries);
+                // Another set may be in force: it is read at once.
+                self.next_committee.remove(&inbound.lane.target_verifier(flow.direction));
                 if matches!(end, JobEnd::Transaction(_)) {
                     inbound.batch_cap = (inbound.batch_cap / 2).max(1);
                 }

@@ -524,6 +524,32 @@ fn a_block_that_a_node_tells_is_fetched_before_the_next_poll() {
     assert_eq!(fetches(driven.give(told())), 0);
 }
 
+#[test]
+fn the_set_of_a_verifier_is_read_once_for_all_its_flows() {
+    let mut bench = Bench::new(Some("there"));
+    for salt in 1..=3 {
+        let identity = LaneIdentity { salt: Hash32::from_u64(salt), ..lane() };
+        bench.config.lanes.push(LaneSetup { identity, ..bench.config.lanes[0].clone() });
+    }
+    let flows = Machine::sides(&bench.config).into_iter();
+    bench.recovered.flows =
+        flows.map(|(flow, side)| RecoveredFlow { flow, side, ..bench.recovered.flows[0].clone() }).collect();
+    let mut driven = bench.start();
+    let reads = |effects: &[Effect]| -> (usize, usize) {
+        let count = |is: fn(&Effect) -> bool| effects.iter().filter(|effect| is(effect)).count();
+        let sets = count(|effect| matches!(effect, Effect::ReadCommittee { .. }));
+        (count(|effect| matches!(effect, Effect::ReadAccepted { .. })), sets)
+    };
+    assert_eq!(reads(&driven.effects()), (4, 1));
+    for (flow, side) in Machine::sides(&Bench::new(Some("there")).config) {
+        if side == Side::Inbound {
+            driven.give(Input::AcceptedRead { flow, answer: Fetched::Nothing });
+        }
+    }
+    driven.now = UnixMillis(NOW.0 + 60_000);
+    assert_eq!(reads(&driven.give(Input::Tick)), (1, 1), "the flow that was answered asks again, for all of them");
+}
+
 /// The chain forgets a job's transaction as often as it takes until it is prepared anew.
 fn drop_until_prepared(driven: &mut Driven, job: JobId) -> GatewayCall {
     for _ in 0..10 {
