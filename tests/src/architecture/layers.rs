@@ -45,6 +45,7 @@ fn layer(folder: &str) -> Option<&'static str> {
         ("adapters/devnet", "devnet"),
         ("adapters/all", "all"),
         ("tests", "tests"),
+        ("tests/fuzz", "tests"),
     ];
     layers.into_iter().find(|(known, _)| *known == folder).map(|(_, layer)| layer)
 }
