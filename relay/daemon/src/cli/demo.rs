@@ -26,7 +26,8 @@ pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
     };
     let outcome = tokio::select! {
         outcome = demo::show(&options) => outcome,
-        _ = terminated => Err(anyhow::anyhow!("terminated")),
+        // Somebody who only watches ends it that way.
+        _ = terminated => if arguments.watch { return Ok(watched(&dir)) } else { Err(anyhow::anyhow!("terminated")) },
         _ = tokio::signal::ctrl_c(), if !arguments.watch => Err(anyhow::anyhow!("interrupted")),
     };
     match outcome {
@@ -41,6 +42,11 @@ pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
             Err(internal(error.context(format!("the demo failed; everything it left is in {}", dir.display()))))
         }
     }
+}
+
+/// What a demo that went on until it was told to end has to say.
+fn watched(dir: &Path) -> Answer {
+    Answer { data: serde_json::json!({ "dir": dir }), text: format!("ended; its folder is {}", dir.display()) }
 }
 
 /// Runs both chains for whoever started this process.
