@@ -119,12 +119,12 @@ fn edge_without_storage_proofs_to_a_validator_contract_with_changes_on_the_way()
 
 #[test]
 fn qbft_to_bcos_with_other_crypto_with_changes_on_the_way() {
-    play("qbft-to-bcos-gm", async |dir| change_on_the_way(&dir, "qbft+bcos-gm", 1).await);
+    play("qbft-to-bcos-gm", async |dir| change_on_the_way(&dir, "qbft+bcos-gm", 2).await);
 }
 
 #[test]
 fn ibft2_to_bcos_with_changes_on_the_way() {
-    play("ibft2-to-bcos", async |dir| change_on_the_way(&dir, "ibft2+bcos", 1).await);
+    play("ibft2-to-bcos", async |dir| change_on_the_way(&dir, "ibft2+bcos", 2).await);
 }
 
 #[test]
