@@ -41,6 +41,14 @@ impl Handles {
     pub fn chain_name(&self, domain: Domain) -> &str {
         self.chains.get(&domain).map_or("unknown", |chain| &chain.name)
     }
+
+    pub fn peer_name(&self, peer: PeerId) -> &str {
+        self.peers.get(&peer).map_or("unknown", String::as_str)
+    }
+
+    pub fn channel(&self, lane: LaneId) -> &str {
+        self.lanes.get(&lane).map_or("unknown", |lane| &lane.channel)
+    }
 }
 
 /// What a configuration comes to.

@@ -3,7 +3,9 @@
 //! Each reason is found from what stands, never from what was reported once; what must have lasted for a while before it
 //! counts is remembered here. A chain without transactions may make no block: that is idle, not stalled.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::time::Duration;
 
 use cityrelay_api::source::EndpointHealth;
@@ -70,7 +72,7 @@ impl Readiness {
         }
         for (peer, role, is_up) in &picture.status.peers {
             if *role == Role::Relay && !is_up {
-                let name = handles.peers.get(peer).map_or("unknown", String::as_str);
+                let name = handles.peer_name(*peer);
                 let reason = "no session: the peer, or the network between, must come back";
                 troubles.push(Trouble::new(TroubleKind::PeerDown, format!("peer {name}"), reason));
             }
@@ -112,13 +114,14 @@ impl Readiness {
             let reason = format!("two statements about one height: the operator must decide ({frozen})");
             troubles.push(Trouble::new(TroubleKind::ChainFrozen, subject(), reason));
         }
-        let held_for = lasting(&mut self.held, client.domain, client.height, client.held.is_some(), now);
+        let held_for =
+            lasting(&mut self.held, client.domain, client.height, client.held.is_some(), now).unwrap_or_default();
         if client.held.is_some_and(|reason| held_for > HELD_AFTER || is_at_its_end(&reason)) {
             let reason = format!("for {} s {}", held_for.as_secs(), client.held_words().unwrap_or_default());
             troubles.push(Trouble::new(TroubleKind::ChainHeldBack, subject(), reason));
         }
         let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);
-        let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now);
+        let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now).unwrap_or_default();
         if stalled_for > STALLED_AFTER {
             let reason = format!(
                 "transactions wait and no block became final for {} s: the chain's validators must act",
@@ -153,20 +156,11 @@ impl Readiness {
 
     /// What a flow waits for, when it has waited too long at the same place.
     fn flow(&mut self, handles: &Handles, flow: &FlowStatus, now: UnixMillis) -> Option<Trouble> {
-        let key = (flow.flow, flow.side);
         // A paused lane stands still because somebody wants it to.
-        if matches!(flow.waits_for, WaitReason::Idle | WaitReason::Paused) {
-            self.places.remove(&key);
-            return None;
-        }
+        let should_move = !matches!(flow.waits_for, WaitReason::Idle | WaitReason::Paused);
         let place = flow.finished.0.wrapping_add(flow.durable.0);
-        let (at, since) = *self.places.entry(key).or_insert((place, now));
-        if at != place {
-            self.places.insert(key, (place, now));
-            return None;
-        }
+        let waited = lasting(&mut self.places, (flow.flow, flow.side), place, should_move, now)?;
         let must_act = flow.waits_for.needs_operator();
-        let waited = age(since, now);
         (must_act || waited > STUCK_AFTER).then(|| {
             let kind = match flow.waits_for {
                 WaitReason::Dispute => TroubleKind::AuditDifference,
@@ -205,7 +199,7 @@ fn lane_trouble(handles: &Handles, lane: LaneId, chain: Domain, state: LaneState
         LaneState::Paused => "the owner must resume it",
         LaneState::Halted => "the owner must skip the failed message",
     };
-    let channel = handles.lanes.get(&lane).map_or("unknown", |lane| &lane.channel);
+    let channel = handles.channel(lane);
     let reason = format!("{} on {}: {what}", lane_state_word(state), handles.chain_name(chain));
     Some(Trouble::new(TroubleKind::LaneNotOpen, format!("lane {channel} {lane}"), reason))
 }
@@ -233,28 +227,33 @@ const fn is_at_its_end(reason: &HoldReason) -> bool {
     matches!(reason, HoldReason::AtBound { .. } | HoldReason::WeakCommitRule { .. } | HoldReason::TrustExpired { .. })
 }
 
-/// For how long something has held while the height stayed the same.
-fn lasting(
-    since: &mut HashMap<Domain, (Height, UnixMillis)>,
-    domain: Domain,
-    height: Height,
+/// For how long something has held while it stayed at one place; `None` when it does not hold, or has just moved.
+fn lasting<K: Eq + Hash, P: PartialEq>(
+    since: &mut HashMap<K, (P, UnixMillis)>,
+    key: K,
+    place: P,
     holds: bool,
     now: UnixMillis,
-) -> Duration {
+) -> Option<Duration> {
     if !holds {
-        since.remove(&domain);
-        return Duration::ZERO;
+        since.remove(&key);
+        return None;
     }
-    let (at, start) = *since.entry(domain).or_insert((height, now));
-    if at != height {
-        since.insert(domain, (height, now));
-        return Duration::ZERO;
+    match since.entry(key) {
+        Entry::Occupied(mut held) if held.get().0 != place => {
+            held.insert((place, now));
+            None
+        }
+        Entry::Occupied(held) => Some(age(held.get().1, now)),
+        Entry::Vacant(free) => {
+            free.insert((place, now));
+            Some(Duration::ZERO)
+        }
     }
-    age(start, now)
 }
 
 fn flow_name(handles: &Handles, flow: Flow) -> String {
-    let channel = handles.lanes.get(&flow.lane).map_or("unknown", |lane| &lane.channel);
+    let channel = handles.channel(flow.lane);
     format!("lane {channel} {} {}", flow.lane, flow.direction.as_str())
 }
 

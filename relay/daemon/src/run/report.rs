@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cityrelay_api::source::EndpointHealth;
 use cityrelay_core::frame::Role;
-use cityrelay_core::ids::{Domain, Index, LaneId, UnixMillis};
+use cityrelay_core::ids::{Domain, Index, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::effect::{Report, UpdateOrigin};
@@ -43,21 +43,13 @@ impl Reporter {
         Self { handles, metrics, health, labels: HashMap::new(), readiness, seen: HashMap::new() }
     }
 
-    fn channel(&self, lane: LaneId) -> &str {
-        self.handles.lanes.get(&lane).map_or("unknown", |lane| &lane.channel)
-    }
-
     fn label(&mut self, flow: Flow) -> FlowLabel {
         if let Some(label) = self.labels.get(&flow) {
             return label.clone();
         }
-        let label = FlowLabel::new(flow.lane, self.channel(flow.lane), flow.direction);
+        let label = FlowLabel::new(flow.lane, self.handles.channel(flow.lane), flow.direction);
         self.labels.insert(flow, label.clone());
         label
-    }
-
-    fn peer(&self, peer: PeerId) -> &str {
-        self.handles.peers.get(&peer).map_or("unknown", String::as_str)
     }
 
     /// Takes one report.
@@ -81,7 +73,7 @@ impl Reporter {
                 self.metrics.update_refused(chain, refusal.check);
                 let who = match &origin {
                     UpdateOrigin::Node(endpoint) => endpoint.as_str(),
-                    UpdateOrigin::Peer(peer) => self.peer(*peer),
+                    UpdateOrigin::Peer(peer) => self.handles.peer_name(*peer),
                 };
                 warn!(chain, who, check = refusal.check, %refusal, "headers were refused");
             }
@@ -115,7 +107,7 @@ impl Reporter {
             }
             Report::Vote { attester, .. } => self.metrics.vote(attester),
             Report::Declined { peer, declined } => {
-                let peer = self.peer(peer);
+                let peer = self.handles.peer_name(peer);
                 self.metrics.declined(peer, declined.reason);
                 let (index, reason) = (declined.index.0, declined.reason.as_str());
                 debug!(peer, lane = %declined.flow.lane, index, reason, "declined");
@@ -152,7 +144,7 @@ impl Reporter {
                 info!(chain, height, signatures, "enough attesters vouch for a validator set");
             }
             Report::SetRefused { domain, peer, refusal } => {
-                let (chain, who) = (self.handles.chain_name(domain), self.peer(peer));
+                let (chain, who) = (self.handles.chain_name(domain), self.handles.peer_name(peer));
                 self.metrics.update_refused(chain, refusal.check());
                 warn!(chain, who, check = refusal.check(), %refusal, "what was said of a validator set was refused");
             }
@@ -167,7 +159,7 @@ impl Reporter {
             ClaimRefusal::Evidence(_) => "evidence",
         };
         self.metrics.claim_refused(&label, check);
-        let who = peer.map_or("own observer", |peer| self.peer(peer));
+        let who = peer.map_or("own observer", |peer| self.handles.peer_name(peer));
         warn!(lane = %flow.lane, direction = flow.direction.as_str(), who, check, %refusal, "a claim was refused");
     }
 
@@ -210,7 +202,7 @@ impl Reporter {
     fn show_link(&self, status: &Status, link: &LinkStats) {
         self.metrics.sessions(link.sessions);
         for (peer, role, _) in &status.peers {
-            let name = self.peer(*peer);
+            let name = self.handles.peer_name(*peer);
             if let Some((_, stats)) = link.peers.iter().find(|(known, _)| known.as_str() == name) {
                 self.metrics.peer(name, *role, stats);
             }
@@ -225,7 +217,7 @@ impl Reporter {
             let chain = self.handles.chain_name(*domain);
             self.metrics.chain(chain, found.pending, found.funds);
             for (lane, state) in &found.lanes {
-                self.metrics.lane_state(*lane, self.channel(*lane), chain, *state);
+                self.metrics.lane_state(*lane, self.handles.channel(*lane), chain, *state);
             }
             if let Some(at) = found.audited {
                 self.metrics.audited(chain, at);
