@@ -1,11 +1,13 @@
 //! An operator's questions to a chain: what each node says of itself, and what a contract and an account look like there.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
+use futures_util::future::join_all;
 
 use crate::source::NodeError;
 use crate::target::TargetError;
@@ -66,6 +68,45 @@ pub struct NodeFacts {
     pub hash: Hash32,
     /// How long it took to give its height.
     pub latency: Duration,
+}
+
+/// A node that an adapter can ask about itself; see [`compare_nodes`].
+#[async_trait]
+pub trait Comparable: Send + Sync {
+    /// The node, as named in the configuration.
+    fn name(&self) -> &str;
+
+    /// Whether the operator's own institution runs it.
+    fn is_own(&self) -> bool;
+
+    /// Its newest block.
+    async fn newest(&self) -> Result<Height, NodeError>;
+
+    /// Name and version of its program, as in [`NodeFacts::version`], and the hash that it gives for a block.
+    async fn facts(&self, at: Height) -> Result<(String, Hash32), NodeError>;
+}
+
+/// Asks each node by itself, all at once, and compares them at the newest block that all who answer have. The reports
+/// are in the order of the nodes.
+pub async fn compare_nodes<N: Comparable>(nodes: &[Arc<N>]) -> Vec<NodeReport> {
+    let heights = join_all(nodes.iter().map(|node| async move {
+        let started = Instant::now();
+        node.newest().await.map(|height| (height, started.elapsed()))
+    }))
+    .await;
+    let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
+    let asked = nodes.iter().zip(heights).map(|(node, answer)| async move {
+        let answer = match answer {
+            Ok((height, latency)) => {
+                let compared_at = lowest.unwrap_or(height);
+                let facts = node.facts(compared_at).await;
+                facts.map(|(version, hash)| NodeFacts { version, height, compared_at, hash, latency })
+            }
+            Err(error) => Err(error),
+        };
+        NodeReport { endpoint: node.name().to_owned(), is_own: node.is_own(), answer }
+    });
+    join_all(asked).await
 }
 
 /// How many transactions of an account there are.

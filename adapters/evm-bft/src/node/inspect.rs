@@ -1,17 +1,17 @@
 //! What nodes say of themselves, of a contract and of an account, for an operator.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
-use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts, UnsignedCall};
+use cityrelay_api::inspect::{
+    Comparable, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
+};
 use cityrelay_api::source::NodeError;
 use cityrelay_api::target::TargetError;
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
 use cityrelay_gateway::encode;
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::endpoint::{CallError, Endpoint};
@@ -31,27 +31,7 @@ pub(super) struct EvmInspect {
 #[async_trait]
 impl Inspect for EvmInspect {
     async fn nodes(&self) -> Vec<NodeReport> {
-        let endpoints = self.pool.all();
-        let heights = join_all(endpoints.iter().map(|endpoint| async move {
-            let started = Instant::now();
-            endpoint.height().await.map(|height| (height, started.elapsed()))
-        }))
-        .await;
-        let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
-        let asked = endpoints.iter().zip(heights).map(|(endpoint, height)| async move {
-            let answer = match (height, lowest) {
-                (Ok((height, latency)), Some(lowest)) => match facts(endpoint, lowest).await {
-                    Ok((version, hash)) => {
-                        Ok(NodeFacts { version, height: Height(height), compared_at: Height(lowest), hash, latency })
-                    }
-                    Err(error) => Err(error),
-                },
-                (Err(error), _) => Err(error),
-                (Ok(_), None) => Err(super::pool::no_node()),
-            };
-            NodeReport { endpoint: endpoint.name.clone(), is_own: endpoint.is_own, answer }
-        });
-        join_all(asked).await
+        compare_nodes(self.pool.all()).await
     }
 
     async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
@@ -90,16 +70,30 @@ impl Inspect for EvmInspect {
     }
 }
 
-/// Program and version, and the hash of a block.
-async fn facts(endpoint: &Endpoint, height: u64) -> Result<(String, Hash32), NodeError> {
-    const METHOD: &str = "eth_getBlockByNumber";
-    let version = match endpoint.call("web3_clientVersion", json!([])).await {
-        Ok(answer) => answer.as_str().unwrap_or_default().chars().take(MAX_VERSION_CHARS).collect(),
-        // Some operators switch this namespace off.
-        Err(CallError::Fault(_)) => String::new(),
-        Err(CallError::Node(error)) => return Err(error),
-    };
-    let block = endpoint.block(height, false).await?;
-    let hash = block.get("hash").and_then(Value::as_str).and_then(|hash| Hash32::from_hex(hash).ok());
-    Ok((version, hash.ok_or_else(|| endpoint.malformed(METHOD, &format!("the hash of block {height}")))?))
+#[async_trait]
+impl Comparable for Endpoint {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    async fn newest(&self) -> Result<Height, NodeError> {
+        self.height().await.map(Height)
+    }
+
+    async fn facts(&self, at: Height) -> Result<(String, Hash32), NodeError> {
+        const METHOD: &str = "eth_getBlockByNumber";
+        let version = match self.call("web3_clientVersion", json!([])).await {
+            Ok(answer) => answer.as_str().unwrap_or_default().chars().take(MAX_VERSION_CHARS).collect(),
+            // Some operators switch this namespace off.
+            Err(CallError::Fault(_)) => String::new(),
+            Err(CallError::Node(error)) => return Err(error),
+        };
+        let block = self.block(at.0, false).await?;
+        let hash = block.get("hash").and_then(Value::as_str).and_then(|hash| Hash32::from_hex(hash).ok());
+        Ok((version, hash.ok_or_else(|| self.malformed(METHOD, &format!("the hash of block {at}")))?))
+    }
 }

@@ -1,10 +1,11 @@
 //! What nodes say of themselves and of a contract, for an operator.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
-use cityrelay_api::inspect::{Inspect, MAX_VERSION_CHARS, NodeFacts, NodeReport, TransactionCounts, UnsignedCall};
+use cityrelay_api::inspect::{
+    Comparable, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
+};
 use cityrelay_api::source::NodeError;
 use cityrelay_api::target::TargetError;
 use cityrelay_core::gateway_call::GatewayCall;
@@ -12,7 +13,6 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height};
 use cityrelay_gateway::Flavour;
 use cityrelay_gateway::call::encode_for;
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
@@ -30,27 +30,7 @@ pub(super) struct FiscoInspect {
 #[async_trait]
 impl Inspect for FiscoInspect {
     async fn nodes(&self) -> Vec<NodeReport> {
-        let endpoints = self.pool.all();
-        let heights = join_all(endpoints.iter().map(|endpoint| async move {
-            let started = Instant::now();
-            endpoint.block_number().await.map(|height| (height, started.elapsed()))
-        }))
-        .await;
-        let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
-        let asked = endpoints.iter().zip(heights).map(|(endpoint, height)| async move {
-            let answer = match (height, lowest) {
-                (Ok((height, latency)), Some(lowest)) => match facts(endpoint, lowest).await {
-                    Ok((version, hash)) => {
-                        Ok(NodeFacts { version, height: Height(height), compared_at: Height(lowest), hash, latency })
-                    }
-                    Err(error) => Err(error),
-                },
-                (Err(error), _) => Err(error),
-                (Ok(_), None) => Err(Pool::nobody()),
-            };
-            NodeReport { endpoint: endpoint.name.clone(), is_own: endpoint.is_own, answer }
-        });
-        join_all(asked).await
+        compare_nodes(self.pool.all()).await
     }
 
     async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
@@ -83,14 +63,28 @@ async fn code(endpoint: &Endpoint, contract: [u8; 20]) -> Result<Vec<u8>, NodeEr
     code.ok_or_else(|| endpoint.malformed(METHOD, "code in hex, or an empty text".to_owned()))
 }
 
-/// Version of the node program, and the hash that it shows for a block.
-async fn facts(endpoint: &Endpoint, height: u64) -> Result<(String, Hash32), NodeError> {
-    const METHOD: &str = "getBlockHashByNumber";
-    let info = endpoint.call("getGroupInfo", Vec::new()).await?;
-    let version = version(&info).unwrap_or_default();
-    let answer = endpoint.call(METHOD, vec![json!(endpoint.node), json!(height)]).await?;
-    let hash = answer.as_str().and_then(|hash| Hash32::from_hex(hash).ok());
-    Ok((version, hash.ok_or_else(|| endpoint.malformed(METHOD, format!("the hash of block {height}")))?))
+#[async_trait]
+impl Comparable for Endpoint {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    async fn newest(&self) -> Result<Height, NodeError> {
+        self.block_number().await.map(Height)
+    }
+
+    async fn facts(&self, at: Height) -> Result<(String, Hash32), NodeError> {
+        const METHOD: &str = "getBlockHashByNumber";
+        let info = self.call("getGroupInfo", Vec::new()).await?;
+        let version = version(&info).unwrap_or_default();
+        let answer = self.call(METHOD, vec![json!(self.node), json!(at.0)]).await?;
+        let hash = answer.as_str().and_then(|hash| Hash32::from_hex(hash).ok());
+        Ok((version, hash.ok_or_else(|| self.malformed(METHOD, format!("the hash of block {at}")))?))
+    }
 }
 
 /// `getGroupInfo` holds each node's settings as a JSON text, the program's version among them.
