@@ -186,7 +186,9 @@ async fn new_heads_are_told_and_told_again_after_the_nodes_were_away() {
     timeout(NEWS_TIMEOUT, source.news()).await.expect("the first head");
     timeout(NEWS_TIMEOUT, source.news()).await.expect("the next head");
     city.misbehave(None, Misdeed::Vanish).await;
-    timeout(NO_NEWS, source.news()).await.expect_err("nobody is there to tell");
+    // What was told before they went may still be on its way; with blocks all the while, silence means nobody tells.
+    let silence = async { while timeout(NO_NEWS, source.news()).await.is_ok() {} };
+    timeout(NEWS_TIMEOUT, silence).await.expect("nobody is there to tell");
     city.behave().await;
     timeout(NEWS_TIMEOUT, source.news()).await.expect("a head on a new connection");
     let none = OnDevnet::weighted_bcos().await.chain(&[0, 1]).source();
