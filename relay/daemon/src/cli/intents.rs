@@ -131,6 +131,11 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .and_then(|()| file.sync_all())
         .with_context(|| format!("{}: can't be written", draft.display()))?;
     fs::rename(&draft, path).with_context(|| format!("{name}: can't be written"))?;
+    sync_folder_of(path)
+}
+
+/// Makes a file's place in its folder durable.
+pub(super) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(folder)
         .and_then(|folder| folder.sync_all())

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::doctor::diagnosis;
-use super::intents::write_durably;
+use super::intents::{sync_folder_of, write_durably};
 use super::owner::{Owner, Step};
 use super::owner_arguments::{ProposeArguments, RotationArguments, SendRotationArguments, SignArguments};
 use crate::config::settings::ChainConfig;
@@ -368,10 +368,7 @@ fn sign_once(record: &Path, id: AttesterId, rotation: &Rotation, digest: Hash32)
     file.write_all(format!("{separator}{place} {digest}\n").as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("{name}: can't be written"))?;
-    let folder = record.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("{}: can't be synced", folder.display()))
+    sync_folder_of(record)
 }
 
 /// Says whose signatures lack; exit 4 while some do.

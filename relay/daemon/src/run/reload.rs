@@ -93,7 +93,8 @@ pub struct Reloader {
     chains: BTreeMap<Domain, ChainAccess>,
     metrics: Arc<Metrics>,
     steps: mpsc::UnboundedSender<ReloadStep>,
-    state: Mutex<State>,
+    /// Every effective value that is in force.
+    running: Mutex<BTreeMap<String, Value>>,
 }
 
 /// What the event loop hears of a reload.
@@ -105,13 +106,6 @@ pub(super) enum ReloadStep {
     Tune(Tuning),
     /// It ended, whatever it did.
     Ended,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Every effective value that is in force.
-    running: BTreeMap<String, Value>,
-    last: Option<Result<ReloadReport, ReloadRefusal>>,
 }
 
 impl fmt::Debug for Reloader {
@@ -128,10 +122,9 @@ impl Reloader {
         metrics: Arc<Metrics>,
         steps: mpsc::UnboundedSender<ReloadStep>,
     ) -> Self {
-        let running = values(&origin.layers, origin.adapters);
-        let state = Mutex::new(State { running, last: None });
+        let running = Mutex::new(values(&origin.layers, origin.adapters));
         let ReadFrom { sources, adapters, log, .. } = origin;
-        Self { sources, adapters, log, link, chains, metrics, steps, state }
+        Self { sources, adapters, log, link, chains, metrics, steps, running }
     }
 
     /// Reads and checks the whole configuration and takes over what may change while the daemon runs. Reads files: to be
@@ -140,10 +133,10 @@ impl Reloader {
     /// # Errors
     /// See [`ReloadRefusal`]; nothing has changed then.
     pub fn reload(&self) -> Result<ReloadReport, ReloadRefusal> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         // A loop that has ended is told nothing; `reload_from` says so.
         let _ = self.steps.send(ReloadStep::Begun);
-        let outcome = self.reload_from(&mut state.running);
+        let outcome = self.reload_from(&mut running);
         let _ = self.steps.send(ReloadStep::Ended);
         self.metrics.reloaded(outcome.is_ok(), unix_millis());
         match &outcome {
@@ -172,14 +165,7 @@ impl Reloader {
             }
             Err(refusal) => warn!(%refusal, "the configuration was not reloaded"),
         }
-        state.last = Some(outcome.clone());
         outcome
-    }
-
-    /// What the last reload did, `None` before the first.
-    #[must_use]
-    pub fn last(&self) -> Option<Result<ReloadReport, ReloadRefusal>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
 
     fn reload_from(&self, running: &mut BTreeMap<String, Value>) -> Result<ReloadReport, ReloadRefusal> {
