@@ -163,6 +163,12 @@ impl Committee {
         self.threshold
     }
 
+    /// The same, to be compared with a count.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        usize::try_from(self.threshold).unwrap_or(usize::MAX)
+    }
+
     /// Checks one member's signature of `statement`.
     ///
     /// # Errors

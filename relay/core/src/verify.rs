@@ -309,9 +309,8 @@ pub fn verify_evidence(
     if evidence.point != point {
         return Err(EvidenceError::Head { expected: point.head, got: evidence.point.head });
     }
-    let threshold = usize::try_from(committee.threshold()).unwrap_or(usize::MAX);
-    if evidence.signatures.len() < threshold {
-        return Err(EvidenceError::Threshold { expected: threshold, got: evidence.signatures.len() });
+    if evidence.signatures.len() < committee.quorum() {
+        return Err(EvidenceError::Threshold { expected: committee.quorum(), got: evidence.signatures.len() });
     }
     let statement = Statement { flow, point, epoch: evidence.epoch, verifying: lane.target(flow.direction) };
     for (member, signature) in &evidence.signatures {

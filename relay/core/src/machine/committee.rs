@@ -59,7 +59,7 @@ impl Machine {
         let Some(committee) = self.committees.get(&lane.target_verifier(flow.direction)) else { return };
         let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
         let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
-        let threshold = committee.threshold();
+        let enough = committee.quorum();
         let (ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
             let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip.index == point.index) else {
                 return;
@@ -86,7 +86,7 @@ impl Machine {
             return;
         }
         self.io.report(Report::Vote { flow, attester });
-        if let Some(evidence) = quorum.vote(attester, signature, threshold, point) {
+        if let Some(evidence) = quorum.vote(attester, signature, enough, point) {
             let after = if self.outbound.contains_key(&flow) {
                 After::Attested { flow, point }
             } else {

@@ -52,19 +52,19 @@ impl Quorum {
         if self.is_closing { None } else { self.ask_again.values().min().copied() }
     }
 
-    /// Adds a checked vote; gives the evidence when it is the one that makes the set complete.
+    /// Adds a checked vote; gives the evidence when it is the one that makes them `enough`.
     pub fn vote(
         &mut self,
         attester: AttesterId,
         signature: SignatureBytes,
-        threshold: u32,
+        enough: usize,
         point: ChainPoint,
     ) -> Option<Evidence> {
         if self.is_closing {
             return None;
         }
         self.votes.insert(attester, signature);
-        if self.votes.len() < usize::try_from(threshold).unwrap_or(usize::MAX) {
+        if self.votes.len() < enough {
             return None;
         }
         self.is_closing = true;

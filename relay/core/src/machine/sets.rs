@@ -157,7 +157,7 @@ impl Machine {
             let frame = Frame::SetAttested(SetEvidence { attestation, signatures: errand.signatures.clone() });
             self.io.push(Effect::Send { peer, frame });
         }
-        if errand.signatures.len() < threshold(committee) {
+        if errand.signatures.len() < committee.quorum() {
             for attester in attesters {
                 self.io.push(Effect::Send { peer: attester, frame: Frame::SetRequest(attestation) });
             }
@@ -215,7 +215,7 @@ impl Machine {
             let (Some(committee), Some(votes)) = (self.committees.get(&key), lacking.votes.get(&key)) else {
                 return Ok(());
             };
-            if votes.epoch != committee.epoch() || votes.signatures.len() < threshold(committee) {
+            if votes.epoch != committee.epoch() || votes.signatures.len() < committee.quorum() {
                 return Ok(());
             }
             let attestation = attestation(lacking.fact, key, committee);
@@ -238,7 +238,7 @@ impl Machine {
         let votes = self.set_verifiers(domain).into_iter().filter_map(|key| {
             let committee = self.committees.get(&key)?;
             let votes = lacking.votes.get(&key).filter(|votes| votes.epoch == committee.epoch());
-            Some((votes.map_or(0, |votes| votes.signatures.len()), threshold(committee)))
+            Some((votes.map_or(0, |votes| votes.signatures.len()), committee.quorum()))
         });
         votes.max_by_key(|(got, needed)| needed.saturating_sub(*got))
     }
@@ -246,8 +246,4 @@ impl Machine {
 
 fn attestation(fact: SetFact, (verifier_domain, verifier): VerifierKey, committee: &Committee) -> SetAttestation {
     SetAttestation { fact, epoch: committee.epoch(), verifier, verifier_domain }
-}
-
-fn threshold(committee: &Committee) -> usize {
-    usize::try_from(committee.threshold()).unwrap_or(usize::MAX)
 }

@@ -132,10 +132,9 @@ impl Rotation {
         let unsigned = |set: &Committee| -> BTreeSet<AttesterId> {
             set.members().iter().filter(|id| !self.signatures.contains_key(id)).copied().collect()
         };
-        let threshold = usize::try_from(self.old.threshold()).unwrap_or(usize::MAX);
         let unsigned_old = unsigned(&self.old);
         let signed_old = self.old.members().len().saturating_sub(unsigned_old.len());
-        Missing { new: unsigned(&self.new), old: threshold.saturating_sub(signed_old), unsigned_old }
+        Missing { new: unsigned(&self.new), old: self.old.quorum().saturating_sub(signed_old), unsigned_old }
     }
 
     fn call(&self) -> GatewayCall {

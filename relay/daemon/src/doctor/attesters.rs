@@ -53,7 +53,7 @@ fn reach(subject: &str, committee: &Committee, peers: &[PeerConfig]) -> Vec<Find
     if attesters.is_empty() {
         return Vec::new();
     }
-    let threshold = usize::try_from(committee.threshold()).unwrap_or(usize::MAX);
+    let threshold = committee.quorum();
     let mut cities: BTreeMap<&str, usize> = BTreeMap::new();
     let mut strangers = BTreeSet::new();
     for member in committee.members() {

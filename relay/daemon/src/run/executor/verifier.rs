@@ -62,8 +62,7 @@ fn verify_all(
     evidence: Vec<cityrelay_core::gateway_call::Evidence>,
 ) -> Result<Vec<VerifiedEvidence>, EvidenceError> {
     if evidence.is_empty() {
-        let expected = usize::try_from(committee.threshold()).unwrap_or(usize::MAX);
-        return Err(EvidenceError::Threshold { expected, got: 0 });
+        return Err(EvidenceError::Threshold { expected: committee.quorum(), got: 0 });
     }
     let check = |evidence| verify::verify_evidence(lane, extension.flow(), committee, extension.tip(), evidence);
     evidence.into_iter().map(check).collect()
