@@ -32,11 +32,7 @@ pub enum ReadError {
 /// See [`ReadError`].
 pub async fn gateway_status(inspect: &dyn Inspect, gateway: Address) -> Result<GatewayStatus, ReadError> {
     let answer = inspect.call(gateway, &query::gateway_status()).await?;
-    query::decode_gateway_status(&answer).map_err(|source| ReadError::Answer {
-        contract: gateway,
-        expected: "gateway",
-        source,
-    })
+    read(gateway, "gateway", query::decode_gateway_status(&answer))
 }
 
 /// What a gateway says about a lane; `None` when it does not know the lane.
@@ -49,11 +45,7 @@ pub async fn lane_status(
     lane: LaneId,
 ) -> Result<Option<LaneStatus>, ReadError> {
     let answer = inspect.call(gateway, &query::lane_status(lane)).await?;
-    query::decode_lane_status(&answer).map_err(|source| ReadError::Answer {
-        contract: gateway,
-        expected: "gateway",
-        source,
-    })
+    read(gateway, "gateway", query::decode_lane_status(&answer))
 }
 
 /// The attester set that a committee has in force.
@@ -62,11 +54,7 @@ pub async fn lane_status(
 /// See [`ReadError`].
 pub async fn committee(inspect: &dyn Inspect, verifier: Address) -> Result<Committee, ReadError> {
     let answer = inspect.call(verifier, &query::committee()).await?;
-    query::decode_committee(&answer).map_err(|source| ReadError::Answer {
-        contract: verifier,
-        expected: "committee",
-        source,
-    })
+    read(verifier, "committee", query::decode_committee(&answer))
 }
 
 /// The chain that a committee stands on, as it was told.
@@ -75,9 +63,9 @@ pub async fn committee(inspect: &dyn Inspect, verifier: Address) -> Result<Commi
 /// See [`ReadError`].
 pub async fn committee_domain(inspect: &dyn Inspect, verifier: Address) -> Result<Domain, ReadError> {
     let answer = inspect.call(verifier, &query::committee_domain()).await?;
-    query::decode_committee_domain(&answer).map_err(|source| ReadError::Answer {
-        contract: verifier,
-        expected: "committee",
-        source,
-    })
+    read(verifier, "committee", query::decode_committee_domain(&answer))
+}
+
+fn read<T>(contract: Address, expected: &'static str, answer: Result<T, DecodeError>) -> Result<T, ReadError> {
+    answer.map_err(|source| ReadError::Answer { contract, expected, source })
 }
