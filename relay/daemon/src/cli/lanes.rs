@@ -37,13 +37,17 @@ impl Known {
     }
 }
 
+/// Whether a lane has an end on the chosen chain, and begins where it should if that was said.
+pub(super) fn touches(lane: &LaneConfig, choice: &LaneChoice) -> bool {
+    (lane.source == choice.chain || lane.destination == choice.chain)
+        && choice.source.as_ref().is_none_or(|source| lane.source == *source)
+}
+
 /// The one lane that is meant, never one of several.
 pub(super) fn pick<'a>(lanes: &'a [LaneConfig], choice: &LaneChoice) -> Result<&'a LaneConfig, Failure> {
     let wanted = lane_id(&choice.lane);
     let fits = |lane: &&LaneConfig| {
-        (lane.source == choice.chain || lane.destination == choice.chain)
-            && wanted.map_or(lane.identity.channel == choice.lane, |id| lane.id == id)
-            && choice.source.as_ref().is_none_or(|source| lane.source == *source)
+        touches(lane, choice) && wanted.map_or(lane.identity.channel == choice.lane, |id| lane.id == id)
     };
     let mut found = lanes.iter().filter(fits);
     match (found.next(), found.next()) {

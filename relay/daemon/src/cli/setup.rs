@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::keys::draw;
-use super::lanes::{Known, gateway_on, lane_words, pick};
+use super::lanes::{Known, gateway_on, lane_words, pick, touches};
 use super::owner::{Owner, Step};
 use super::owner_arguments::{ClockUnit, DeployArguments, LaneChoice, OpenArguments};
 use super::transaction::Done;
@@ -143,11 +143,7 @@ fn chosen<'a>(lanes: &'a [LaneConfig], choice: &LaneChoice) -> Result<Vec<&'a La
     if choice.lane != ALL {
         return Ok(vec![pick(lanes, choice)?]);
     }
-    let touches = |lane: &&LaneConfig| {
-        (lane.source == choice.chain || lane.destination == choice.chain)
-            && choice.source.as_ref().is_none_or(|source| lane.source == *source)
-    };
-    let found: Vec<&LaneConfig> = lanes.iter().filter(touches).collect();
+    let found: Vec<&LaneConfig> = lanes.iter().filter(|lane| touches(lane, choice)).collect();
     if found.is_empty() {
         return Err(Failure::new(Exit::Usage, format!("no configured lane touches chain {:?}", choice.chain)));
     }
