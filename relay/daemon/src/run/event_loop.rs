@@ -190,7 +190,7 @@ impl Daemon {
                 }
                 Some(()) = hangups.recv(), if deadline.is_none() => {
                     let reloader = Arc::clone(&self.reloader);
-                    // What came of it is in the log, in the metrics and in its last outcome.
+                    // What came of it is in the log and in the metrics.
                     tokio::task::spawn_blocking(move || drop(reloader.reload()));
                 }
                 Some(step) = reload_steps.recv() => match step {

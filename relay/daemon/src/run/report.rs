@@ -90,10 +90,6 @@ impl Reporter {
                 let chain = self.handles.chain_name(domain);
                 error!(chain, height = height.0, node, %theirs, "an own node has another block than the sealed header");
             }
-            Report::OrderEnded { id, end } => match end {
-                Ok(()) => info!(order = id.0, "an operator's order was carried out"),
-                Err(refusal) => warn!(order = id.0, %refusal, "an operator's order was refused"),
-            },
             Report::ClaimRefused { flow, peer, refusal } => self.claim_refused(flow, peer, &refusal),
             Report::Journalled { flow, tip, count } => {
                 let label = self.label(flow);
@@ -117,7 +113,8 @@ impl Reporter {
                 self.metrics.transaction_ended(chain, CarryKind::of(&purpose), &end);
                 debug!(chain, ?purpose, ?end, "a transaction ended");
             }
-            Report::JobEnded { job, end, .. } => debug!(job = job.0, ?end, "a submitted call ended"),
+            // Whoever ordered or submitted something is answered by the event loop.
+            Report::OrderEnded { .. } | Report::JobEnded { .. } => {}
             Report::Done { flow, point, millis } => {
                 let label = self.label(flow);
                 for took in millis {
