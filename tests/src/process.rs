@@ -2,14 +2,15 @@
 //!
 //! [`trial`] sets a pair of cities up and sends between them; [`blows`] kills processes meanwhile; [`ledgers`] compares
 //! what both chains and all journals say in the end; [`changes`] changes validators and attesters. The chains are the
-//! devnet's, and in one test [`anvil_sealed_by_test`]. [`browser`] and [`terminal`] look at it as people do;
-//! [`service_manager`] starts a process as a service.
+//! devnet's, in one test [`anvil_sealed_by_test`], and real [`networks`] on demand. [`browser`] and [`terminal`] look at it
+//! as people do; [`service_manager`] starts a process as a service.
 
 pub mod anvil_sealed_by_test;
 pub mod blows;
 pub mod browser;
 pub mod changes;
 pub mod ledgers;
+pub mod networks;
 pub mod program;
 pub mod prometheus;
 pub mod service_manager;
