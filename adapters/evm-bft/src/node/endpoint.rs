@@ -7,6 +7,7 @@ use cityrelay_api::source::{EndpointHealth, NodeError};
 use cityrelay_core::ids::Height;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use tracing::warn;
 
 /// The most calls in one batch; nodes limit it at 1000 or more.
 const BATCH: usize = 50;
@@ -332,6 +333,17 @@ impl Endpoint {
     /// The answer makes no sense: noted, and given back as an error.
     pub(crate) fn malformed(&self, method: &str, expected: &str) -> NodeError {
         self.note_failure(&format!("{method}: expected {expected}"));
+        self.unexpected(method, expected)
+    }
+
+    /// The answer is not what it says it is, found before the light client sees it: counts as a lie, as if it had.
+    pub(crate) fn lied(&self, method: &str, check: &'static str, expected: &str) -> NodeError {
+        warn!(node = self.name, method, check, expected, "a node served what does not verify");
+        self.note_lie(check);
+        self.unexpected(method, expected)
+    }
+
+    fn unexpected(&self, method: &str, expected: &str) -> NodeError {
         NodeError::Malformed {
             endpoint: self.name.clone(),
             method: method.to_owned(),

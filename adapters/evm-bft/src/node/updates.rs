@@ -50,12 +50,16 @@ pub(super) async fn fetch(
     Ok((!items.is_empty()).then_some(Update { items }))
 }
 
+/// The light client would find it too, but a peer may be the first that is served this header.
 fn verify_hash(endpoint: &Endpoint, rules: &Rules, header: &Header, named: Hash32) -> Result<(), NodeError> {
+    const METHOD: &str = "eth_getBlockByNumber";
     match hash_of(rules, header) {
         Ok(hash) if hash == named => Ok(()),
-        Ok(hash) => Err(endpoint
-            .malformed("eth_getBlockByNumber", &format!("block {} with its hash {hash}, got {named}", header.number))),
-        Err(refusal) => Err(endpoint.malformed("eth_getBlockByNumber", &refusal.to_string())),
+        Ok(hash) => {
+            let expected = format!("block {} with its hash {hash}, got {named}", header.number);
+            Err(endpoint.lied(METHOD, "block-hash", &expected))
+        }
+        Err(refusal) => Err(endpoint.lied(METHOD, refusal.check, &refusal.to_string())),
     }
 }
 

@@ -121,7 +121,8 @@ async fn another_node_takes_over_from_one_that_is_dead_lies_or_is_of_another_cha
         let served = chain.source().next_update(Height(0), 5).await.unwrap().unwrap();
         assert_eq!(served.endpoint, "good", "{manners:?}");
         let health = chain.source().endpoints();
-        assert_eq!(health[0].errors == 0, manners.tip.is_some(), "{manners:?}");
+        assert_eq!(health[0].lies == 1, manners.lies, "{manners:?}");
+        assert_eq!(health[0].errors == 0, manners.lies || manners.tip.is_some(), "{manners:?}");
         assert!(health[1].is_usable);
     }
     let closed = json!([node("closed", "http://127.0.0.1:9"), node("good", &good.url)]);
