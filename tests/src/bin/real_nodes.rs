@@ -24,9 +24,10 @@ const ROUNDS: usize = 6;
 const ABSENCE: Duration = Duration::from_secs(12);
 
 /// Every trial.
-const TRIALS: [(&str, Kind); 4] = [
+const TRIALS: [(&str, Kind); 5] = [
     ("goquorum-qbft", Kind::QuorumQbft),
     ("goquorum-ibft1-to-qbft", Kind::QuorumIbft1Until(45)),
+    ("goquorum-contract", Kind::QuorumContractFrom(20)),
     ("polygon-edge-bls", Kind::EdgeBls),
     ("polygon-edge-ecdsa", Kind::EdgeEcdsa),
 ];
@@ -55,6 +56,9 @@ async fn relay(dir: &Path, name: &str, kind: Kind) -> anyhow::Result<()> {
     let city = network.city(CITY).await?;
     let world = World::beside(dir, program::cityrelay(), vec![city.clone(), City::of_section("shenzhen", &section)])?;
     let trial = Trial::begin(dir, world).await?;
+    if let Kind::QuorumContractFrom(height) = kind {
+        network.wait_for_block(height).await?;
+    }
     let changes = async {
         network.vote(4, true, 5).await?;
         network.kill(2).await?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use cityrelay::demo::cities::City;
+use cityrelay_devnet::sealed_evm::validator_contract;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -36,6 +37,8 @@ pub enum Kind {
     QuorumQbft,
     /// GoQuorum with IBFT (EIP-650) up to the block before this one, and QBFT from it on.
     QuorumIbft1Until(u64),
+    /// GoQuorum with QBFT, under a validator contract from this block on.
+    QuorumContractFrom(u64),
     /// Polygon Edge with BLS seals.
     EdgeBls,
     /// Polygon Edge with ECDSA seals.
@@ -93,8 +96,8 @@ impl Network {
         // The client wants a provider even for plain HTTP; a second one is refused, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let nodes = match kind {
-            Kind::QuorumQbft | Kind::QuorumIbft1Until(_) => goquorum::prepare(dir, kind, founders, newcomers).await?,
             Kind::EdgeBls | Kind::EdgeEcdsa => polygon_edge::prepare(dir, kind, founders, newcomers).await?,
+            _ => goquorum::prepare(dir, kind, founders, newcomers).await?,
         };
         let dir = dir.to_path_buf();
         let mut network = Self { kind, nodes, founders, client: reqwest::Client::new(), dir };
@@ -115,6 +118,14 @@ impl Network {
             Kind::QuorumIbft1Until(height) => format!(
                 "chain_id = {}\nmodes = [{{ from = 0, mode = \"ibft1\" }}, {{ from = {height}, mode = \"qbft\" }}]",
                 goquorum::CHAIN_ID
+            ),
+            // The first block under the contract still lists its validators.
+            Kind::QuorumContractFrom(height) => format!(
+                "chain_id = {}\nmodes = [{{ from = 0, mode = \"qbft\" }}, {{ from = {}, mode = \"qbft-contract\" }}]\n\
+                 validator_contract = {{ address = \"{}\" }}",
+                goquorum::CHAIN_ID,
+                height + 1,
+                validator_contract::ADDRESS
             ),
             Kind::EdgeBls => format!("chain_id = {}\nmode = \"edge-bls\"", polygon_edge::CHAIN_ID),
             Kind::EdgeEcdsa => format!("chain_id = {}\nmode = \"edge-ecdsa\"", polygon_edge::CHAIN_ID),
@@ -211,19 +222,26 @@ impl Network {
     }
 
     async fn propose(&self, candidate: usize, is_add: bool) -> anyhow::Result<()> {
+        if let Kind::QuorumContractFrom(_) = self.kind {
+            let members = self.nodes.iter().enumerate();
+            let members = members.filter(|(at, _)| *at < self.founders || (*at == candidate && is_add));
+            let members: Vec<&str> = members.map(|(_, node)| node.account.as_str()).collect();
+            let nonce =
+                self.ask(&self.nodes[0], "eth_getTransactionCount", json!([goquorum::keeper(), "latest"])).await?;
+            let raw = goquorum::replacement(number(&nonce)?, &members)?;
+            return self.ask(&self.nodes[0], "eth_sendRawTransaction", json!([raw])).await.map(drop);
+        }
         let candidate = &self.nodes[candidate];
         for founder in &self.nodes[..self.founders] {
             match self.kind {
-                Kind::QuorumQbft | Kind::QuorumIbft1Until(_) => {
-                    self.ask(founder, "istanbul_propose", json!([candidate.account, is_add])).await?;
-                }
                 Kind::EdgeBls | Kind::EdgeEcdsa => polygon_edge::propose(founder, candidate, is_add).await?,
+                _ => drop(self.ask(founder, "istanbul_propose", json!([candidate.account, is_add])).await?),
             }
         }
         Ok(())
     }
 
-    /// Edge forgets a vote by itself once it has had its effect.
+    /// A vote has had its effect. Edge forgets it by itself.
     async fn discard(&self, candidate: usize) -> anyhow::Result<()> {
         if matches!(self.kind, Kind::QuorumQbft | Kind::QuorumIbft1Until(_)) {
             for founder in &self.nodes[..self.founders] {
@@ -238,6 +256,14 @@ impl Network {
             Kind::QuorumQbft | Kind::QuorumIbft1Until(_) => {
                 let list = self.ask(&self.nodes[0], "istanbul_getValidators", json!([])).await?;
                 list.as_array().map(Vec::len).with_context(|| format!("no list of validators: {list}"))
+            }
+            Kind::QuorumContractFrom(_) => {
+                let slot = json!([
+                    validator_contract::ADDRESS.to_string(),
+                    validator_contract::LENGTH_SLOT.to_string(),
+                    "latest"
+                ]);
+                Ok(usize::try_from(number(&self.ask(&self.nodes[0], "eth_getStorageAt", slot).await?)?)?)
             }
             Kind::EdgeBls | Kind::EdgeEcdsa => polygon_edge::validators(&self.nodes[0]).await,
         }
@@ -257,9 +283,7 @@ impl Network {
     }
 
     async fn height(&self) -> anyhow::Result<u64> {
-        let answer = self.ask(&self.nodes[0], "eth_blockNumber", json!([])).await?;
-        let digits = answer.as_str().and_then(|text| text.strip_prefix("0x"));
-        Ok(u64::from_str_radix(digits.with_context(|| format!("no height: {answer}"))?, 16)?)
+        number(&self.ask(&self.nodes[0], "eth_blockNumber", json!([])).await?)
     }
 
     async fn ask(&self, node: &Node, method: &str, params: Value) -> anyhow::Result<Value> {
@@ -268,6 +292,12 @@ impl Network {
         ensure!(answer["error"].is_null(), "{method}: {}", answer["error"]);
         Ok(answer["result"].clone())
     }
+}
+
+/// A number as nodes write it.
+fn number(value: &Value) -> anyhow::Result<u64> {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+    Ok(u64::from_str_radix(digits.with_context(|| format!("no number: {value}"))?, 16)?)
 }
 
 /// The program that an environment variable names.

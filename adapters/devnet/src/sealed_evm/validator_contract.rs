@@ -12,7 +12,7 @@ use crate::world::World;
 pub const ADDRESS: Address = address!("00000000000000000000000000000000000000c5");
 
 /// Runtime code of `contracts/Validators.sol`: solc 0.8.37, London, optimised for 200 runs, no metadata.
-const RUNTIME_CODE: &str = include_str!("../../contracts/Validators.runtime.hex");
+pub const RUNTIME_CODE: &str = include_str!("../../contracts/Validators.runtime.hex");
 
 /// Slot of the length of its only `address[]`; the items follow from keccak256 of it.
 pub const LENGTH_SLOT: B256 = B256::ZERO;
@@ -24,10 +24,16 @@ const GAS_LIMIT: u64 = 20_000_000;
 #[expect(clippy::expect_used, reason = "the code is part of this program")]
 pub(super) fn place(world: &mut World, validators: &[Address]) {
     world.set_code(ADDRESS, RUNTIME_CODE.trim().parse::<Bytes>().expect("the code is hex"));
-    world.set_storage(ADDRESS, LENGTH_SLOT, U256::from(validators.len()));
-    for (index, validator) in validators.iter().enumerate() {
-        world.set_storage(ADDRESS, item_slot(index), U256::from_be_bytes(validator.into_word().0));
+    for (slot, value) in storage(validators) {
+        world.set_storage(ADDRESS, slot, value);
     }
+}
+
+/// What its storage holds of a set.
+pub fn storage(validators: &[Address]) -> impl Iterator<Item = (B256, U256)> {
+    let items = validators.iter().enumerate();
+    let items = items.map(|(index, validator)| (item_slot(index), U256::from_be_bytes(validator.into_word().0)));
+    core::iter::once((LENGTH_SLOT, U256::from(validators.len()))).chain(items)
 }
 
 /// The set that it keeps, in its own order.
@@ -38,7 +44,8 @@ pub(super) fn read(world: &World) -> Vec<Address> {
 }
 
 /// The signed transaction that replaces the set.
-pub(super) fn replacement(key: &DevKey, chain_id: u64, nonce: u64, validators: &[Address]) -> Vec<u8> {
+#[must_use]
+pub fn replacement(key: &DevKey, chain_id: u64, nonce: u64, validators: &[Address]) -> Vec<u8> {
     let selector = keccak256("replace(address[])");
     let arguments = (validators.to_vec(),).abi_encode_params();
     let input: Vec<u8> = selector.iter().take(4).copied().chain(arguments).collect();

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use cityrelay_devnet::keys::DevKey;
+use cityrelay_devnet::sealed_evm::validator_contract;
 use cityrelay_evm_bft::codec::account::Account;
 use cityrelay_evm_bft::codec::extra::{BftExtra, BftLayout, LegacyExtra};
 use k256::ecdsa::SigningKey;
@@ -70,6 +72,21 @@ pub(super) async fn prepare(dir: &Path, kind: Kind, founders: usize, newcomers: 
     Ok(nodes)
 }
 
+/// The account that replaces the set in the validator contract.
+pub(super) fn keeper() -> String {
+    keeper_key().address().to_string()
+}
+
+fn keeper_key() -> DevKey {
+    DevKey::derive(0, "keeper of the validators", 0)
+}
+
+/// Its signed transaction that puts these members into the contract.
+pub(super) fn replacement(nonce: u64, members: &[&str]) -> anyhow::Result<String> {
+    let members: Vec<_> = members.iter().map(|member| member.parse()).collect::<Result<_, _>>()?;
+    Ok(format!("0x{}", hex::encode(validator_contract::replacement(&keeper_key(), CHAIN_ID, nonce, &members))))
+}
+
 fn genesis(kind: Kind, mut validators: Vec<Account>) -> anyhow::Result<Value> {
     let engine = json!({
         "epochlength": EPOCH_LENGTH, "blockperiodseconds": 1, "requesttimeoutseconds": 4, "policy": 0,
@@ -82,6 +99,24 @@ fn genesis(kind: Kind, mut validators: Vec<Account>) -> anyhow::Result<Value> {
         "byzantiumBlock": 0, "constantinopleBlock": 0, "petersburgBlock": 0, "istanbulBlock": 0, "berlinBlock": 0,
         "isQuorum": true, "txnSizeLimit": 64, "maxCodeSizeConfig": [{ "block": 0, "size": 64 }],
     });
+    let mut alloc = serde_json::Map::new();
+    for secret in ACCOUNTS {
+        let account = Account::of_key(SigningKey::from_slice(&secret)?.verifying_key());
+        alloc.insert(account.to_string(), json!({ "balance": BALANCE }));
+    }
+    if let Kind::QuorumContractFrom(height) = kind {
+        let members: Vec<_> = validators.iter().map(|account| account.0.into()).collect();
+        let storage = validator_contract::storage(&members);
+        let storage: serde_json::Map<_, _> =
+            storage.map(|(slot, value)| (slot.to_string(), format!("{value:#066x}").into())).collect();
+        let code = validator_contract::RUNTIME_CODE.trim();
+        let contract = validator_contract::ADDRESS.to_string();
+        alloc.insert(keeper(), json!({ "balance": BALANCE }));
+        alloc.insert(contract.clone(), json!({ "balance": "0x0", "code": code, "storage": storage }));
+        config["transitions"] = json!([{
+            "block": height, "validatorselectionmode": "contract", "validatorcontractaddress": contract,
+        }]);
+    }
     let extra = if let Kind::QuorumIbft1Until(height) = kind {
         config["ibft"] = engine;
         config["transitions"] = json!([{ "block": height, "algorithm": "qbft" }]);
@@ -90,11 +125,6 @@ fn genesis(kind: Kind, mut validators: Vec<Account>) -> anyhow::Result<Value> {
         config["qbft"] = engine;
         BftExtra { vanity, validators, vote: None, round: 0, seals }.encode(BftLayout::Qbft)
     };
-    let mut alloc = serde_json::Map::new();
-    for secret in ACCOUNTS {
-        let account = Account::of_key(SigningKey::from_slice(&secret)?.verifying_key());
-        alloc.insert(account.to_string(), json!({ "balance": BALANCE }));
-    }
     Ok(json!({
         "config": config, "nonce": "0x0", "timestamp": "0x0", "extraData": format!("0x{}", hex::encode(extra)),
         "gasLimit": "0x1c9c380", "difficulty": "0x1", "mixHash": MIX_HASH,
