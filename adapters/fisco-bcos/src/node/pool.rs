@@ -32,6 +32,15 @@ impl Pool {
         ranked
     }
 
+    /// The endpoints that are not paused, best first; every one when all are.
+    pub fn usable(&self) -> Vec<Arc<Endpoint>> {
+        let (now, mut usable) = (Instant::now(), self.ranked());
+        if usable.iter().any(|endpoint| endpoint.health().is_usable(now)) {
+            usable.retain(|endpoint| endpoint.health().is_usable(now));
+        }
+        usable
+    }
+
     /// The operator's own endpoints first, then the others.
     pub fn own_first(&self) -> Vec<Arc<Endpoint>> {
         let mut ranked = self.ranked();

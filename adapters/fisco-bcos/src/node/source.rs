@@ -108,14 +108,6 @@ impl FiscoSource {
         Ok((!headers.is_empty()).then_some(ChainUpdate { headers }))
     }
 
-    async fn hint_from(&self, endpoint: &Endpoint, gateway: [u8; 20], flow: Flow) -> Result<ChainPoint, NodeError> {
-        let answer = endpoint.ask(gateway, &query::index(flow.lane)).await?;
-        let index = query::decode_index(&answer).map_err(|error| endpoint.malformed("call", error.to_string()))?;
-        let answer = endpoint.ask(gateway, &query::head(flow.lane)).await?;
-        let head = query::decode_head(&answer).map_err(|error| endpoint.malformed("call", error.to_string()))?;
-        Ok(ChainPoint { index, head })
-    }
-
     /// The index of one endpoint and gateway, by log filter or by receipts.
     fn index(&self, endpoint: &Endpoint, gateway: [u8; 20], means: Means) -> Arc<tokio::sync::Mutex<EventIndex>> {
         let key = IndexKey { endpoint: endpoint.name.clone(), gateway, by_receipts: means == Means::Receipts };
@@ -197,6 +189,43 @@ impl FiscoSource {
     }
 }
 
+/// Of all answers that come in time the furthest one: a node that lags, or hides something, hides it from nobody.
+async fn furthest<T: 'static>(
+    mut asked: JoinSet<Result<T, NodeError>>,
+    place: impl Fn(&T) -> u64,
+) -> Result<T, NodeError> {
+    let mut best: Option<T> = None;
+    let mut last = Pool::nobody();
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let next = match left {
+            None => asked.join_next().await,
+            Some(left) => tokio::time::timeout(left, asked.join_next()).await.unwrap_or_default(),
+        };
+        match next {
+            None => break,
+            Some(Ok(Ok(answer))) => {
+                if best.as_ref().is_none_or(|best| place(best) < place(&answer)) {
+                    best = Some(answer);
+                }
+                deadline = deadline.or_else(|| Some(Instant::now() + GRACE));
+            }
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(_)) => {}
+        }
+    }
+    best.ok_or(last)
+}
+
+async fn hint_from(endpoint: &Endpoint, gateway: [u8; 20], flow: Flow) -> Result<ChainPoint, NodeError> {
+    let answer = endpoint.ask(gateway, &query::index(flow.lane)).await?;
+    let index = query::decode_index(&answer).map_err(|error| endpoint.malformed("call", error.to_string()))?;
+    let answer = endpoint.ask(gateway, &query::head(flow.lane)).await?;
+    let head = query::decode_head(&answer).map_err(|error| endpoint.malformed("call", error.to_string()))?;
+    Ok(ChainPoint { index, head })
+}
+
 #[async_trait]
 impl Source for FiscoSource {
     async fn tip(&self) -> Result<Height, NodeError> {
@@ -204,26 +233,7 @@ impl Source for FiscoSource {
         for endpoint in self.pool.ranked() {
             asked.spawn(async move { endpoint.block_number().await });
         }
-        let mut best = None;
-        let mut last = Pool::nobody();
-        let mut deadline: Option<Instant> = None;
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let next = match left {
-                None => asked.join_next().await,
-                Some(left) => tokio::time::timeout(left, asked.join_next()).await.unwrap_or_default(),
-            };
-            match next {
-                None => break,
-                Some(Ok(Ok(height))) => {
-                    best = best.max(Some(height));
-                    deadline = deadline.or_else(|| Some(Instant::now() + GRACE));
-                }
-                Some(Ok(Err(error))) => last = error,
-                Some(Err(_)) => {}
-            }
-        }
-        best.map(Height).ok_or(last)
+        furthest(asked, |height| *height).await.map(Height)
     }
 
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
@@ -246,7 +256,11 @@ impl Source for FiscoSource {
 
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
         let to = short(gateway)?;
-        Err(first_answer!(self.pool.ranked(), |endpoint| self.hint_from(&endpoint, to, flow).await))
+        let mut asked = JoinSet::new();
+        for endpoint in self.pool.usable() {
+            asked.spawn(async move { hint_from(&endpoint, to, flow).await });
+        }
+        furthest(asked, |point: &ChainPoint| point.index.0).await
     }
 
     async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError> {
