@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cityrelay_core::opaque::Opaque;
 
@@ -48,6 +49,12 @@ pub trait Chain: Send + Sync {
 
     /// Write access with the configured account; `None` when no account is configured.
     fn target(&self) -> Option<Arc<dyn Target>>;
+
+    /// The longest time between two blocks when nobody sends transactions; `None` when such a chain may make no block at
+    /// all. A daemon that sees no block for longer says that something is wrong.
+    fn longest_silence(&self) -> Option<Duration> {
+        None
+    }
 
     /// Questions of an operator.
     fn inspect(&self) -> Arc<dyn Inspect>;

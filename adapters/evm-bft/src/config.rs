@@ -135,6 +135,13 @@ pub const KEYS: &[KeyDoc] = &[
         "The longest calldata of one transaction; GoQuorum's `txnSizeLimit` is 64 KiB by default.",
     )
     .applied(),
+    key(
+        "longest_silence",
+        "duration",
+        Some("\"5m\""),
+        "The longest time between two blocks without transactions, with room for rounds that fail; without a block for \
+         longer the daemon is not ready. More than the node's `emptyblockperiodseconds`, where that is set.",
+    ),
     key("request_timeout", "duration", Some("\"10s\""), "How long one request to a node may take.").applied(),
     key("max_response_bytes", "integer, 64 KiB to 256 MiB", Some("33554432"), "The largest answer read from a node.")
         .applied(),

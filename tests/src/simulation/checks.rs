@@ -341,7 +341,7 @@ impl World {
                     flow.durable,
                     flow.finished,
                     flow.hint,
-                    flow.votes,
+                    flow.voters.len(),
                     flow.waits_for.as_str()
                 ));
             }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub nodes: Vec<NodeSettings>,
     /// The account that writes, where one is configured.
     pub account: Option<AccountSettings>,
+    /// The longest time between two blocks without transactions.
+    pub longest_silence: Duration,
     /// Limit of one request.
     pub request_timeout: Duration,
     /// Limit of one answer.
@@ -102,6 +104,7 @@ fn read(table: &Table<'_>, faults: &mut Faults) -> Option<Settings> {
         }
     }
     let account = table.table("account", faults, |account, faults| read_account(&account, faults));
+    let longest_silence = table.duration("longest_silence", Duration::from_secs(300), faults);
     let request_timeout = table.duration("request_timeout", Duration::from_secs(10), faults);
     let limits = (64_u64 << 10)..=(256 << 20);
     let max_response_bytes =
@@ -117,6 +120,7 @@ fn read(table: &Table<'_>, faults: &mut Faults) -> Option<Settings> {
             Some(account) => Some(account?),
             None => None,
         },
+        longest_silence,
         request_timeout,
         max_response_bytes: usize::try_from(max_response_bytes).unwrap_or(usize::MAX),
     })
@@ -279,6 +283,7 @@ mod tests {
         }]);
         section["trusting_period"] = "7d".into();
         section["max_clock_drift"] = "5s".into();
+        section["longest_silence"] = "1h".into();
         section["request_timeout"] = "3s".into();
         section["max_response_bytes"] = 1_048_576.into();
         section["nodes"] = json!([
@@ -289,6 +294,7 @@ mod tests {
         section["account"] =
             json!({ "key_file": "hot.key", "gas_price": 0, "max_gas_price": 7, "max_transaction_bytes": 8192 });
         let settings = read_section(&section, Path::new("/etc/cityrelay")).unwrap();
+        assert_eq!(settings.longest_silence, Duration::from_secs(3_600));
         assert_eq!(settings.anchor.votes.len(), 1);
         assert_eq!(settings.nodes[0].ca_file, Some(PathBuf::from("/etc/cityrelay/ca.pem")));
         assert_eq!(settings.nodes[1].bearer_token_file, Some(PathBuf::from("/run/token")));

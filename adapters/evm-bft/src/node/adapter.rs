@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
@@ -68,6 +69,7 @@ impl Adapter for EvmBft {
             target
         });
         Ok(Arc::new(EvmChain {
+            longest_silence: settings.longest_silence,
             client: Arc::new(erase(ADAPTER, client.clone())),
             anchor: to_opaque(ADAPTER, &settings.anchor),
             inspect: Arc::new(EvmInspect { pool: Arc::clone(&pool) }),
@@ -79,6 +81,7 @@ impl Adapter for EvmBft {
 }
 
 struct EvmChain {
+    longest_silence: Duration,
     client: Arc<dyn ErasedClient>,
     anchor: Opaque,
     source: Arc<dyn Source>,
@@ -102,6 +105,10 @@ impl Chain for EvmChain {
 
     fn target(&self) -> Option<Arc<dyn Target>> {
         self.target.clone()
+    }
+
+    fn longest_silence(&self) -> Option<Duration> {
+        Some(self.longest_silence)
     }
 
     fn inspect(&self) -> Arc<dyn Inspect> {

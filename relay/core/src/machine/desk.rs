@@ -14,6 +14,7 @@ use crate::machine::config::PeerId;
 use crate::machine::effect::{ClaimCheck, Effect, Report};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal};
 use crate::machine::io::{After, Io};
+use crate::machine::status::WaitReason;
 use crate::machine::{Machine, extension_record};
 use crate::record::Record;
 use crate::recovery::RecoveredFlow;
@@ -85,6 +86,24 @@ impl Desk {
 
     pub fn forget_session(&mut self, peer: PeerId) {
         self.waiting.retain(|request| request.peer != peer);
+    }
+
+    /// The highest index that somebody asks about.
+    pub fn asked(&self) -> Index {
+        let under_way = self.work.iter().map(|work| work.request.index);
+        self.waiting.iter().map(|request| request.index).chain(under_way).max().unwrap_or_default()
+    }
+
+    /// What the requests wait for.
+    pub fn waits_for(&self, client: &Client) -> WaitReason {
+        match () {
+            () if self.waiting.is_empty() && self.work.is_none() => WaitReason::Idle,
+            () if self.tries > 0 => WaitReason::Retry,
+            () if self.work.is_none() && !self.waiting.iter().any(|request| self.is_actionable(client, request)) => {
+                WaitReason::Header
+            }
+            () => WaitReason::Idle,
+        }
     }
 
     fn decline(&self, io: &mut Io, request: &Request, reason: DeclineReason) {

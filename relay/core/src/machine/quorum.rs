@@ -76,8 +76,9 @@ impl Quorum {
         self.accused.insert(attester)
     }
 
-    pub fn votes(&self) -> usize {
-        self.votes.len()
+    /// Whose votes count so far.
+    pub fn voters(&self) -> impl Iterator<Item = AttesterId> {
+        self.votes.keys().copied()
     }
 
     pub fn millis_since_asked(&self, now: UnixMillis) -> u64 {

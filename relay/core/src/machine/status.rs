@@ -1,12 +1,13 @@
 //! What a machine can say about itself: where each flow stands, and what it waits for.
 
 use crate::frame::Role;
-use crate::ids::{Address, Domain, Epoch, Height, Index, UnixMillis};
+use crate::ids::{Address, AttesterId, Domain, Epoch, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
 use crate::light_client::HoldReason;
 use crate::machine::Machine;
 use crate::machine::client::Client;
 use crate::machine::config::PeerId;
+use crate::machine::desk::Desk;
 use crate::machine::inbound::Inbound;
 use crate::machine::outbound::Outbound;
 use crate::record::Frozen;
@@ -107,7 +108,7 @@ impl WaitReason {
 }
 
 /// Where one flow stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStatus {
     /// The flow.
     pub flow: Flow,
@@ -119,8 +120,8 @@ pub struct FlowStatus {
     pub durable: Index,
     /// Accepted by the peer (outbound) or taken in by the target chain (inbound).
     pub finished: Index,
-    /// Signatures for the first head that lacks some.
-    pub votes: usize,
+    /// The attesters that have signed the first head that lacks signatures.
+    pub voters: Vec<AttesterId>,
     /// Time of the block behind the oldest unfinished entry.
     pub oldest: Option<UnixMillis>,
     /// What it waits for.
@@ -157,7 +158,7 @@ impl ClientStatus {
 }
 
 /// The attester set of one verifier, as last read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitteeStatus {
     /// The chain on which the verifier stands.
     pub domain: Domain,
@@ -165,8 +166,8 @@ pub struct CommitteeStatus {
     pub verifier: Address,
     /// Generation of the set.
     pub epoch: Epoch,
-    /// How many attesters are in it.
-    pub members: usize,
+    /// The attesters in it.
+    pub members: Vec<AttesterId>,
     /// How many signatures are enough.
     pub threshold: u32,
 }
@@ -217,22 +218,12 @@ impl Machine {
         });
         let outbound = self.outbound.values().map(|flow| self.outbound_status(flow));
         let inbound = self.inbound.values().map(|flow| self.inbound_status(flow));
-        let desks = self.desks.values().map(|desk| FlowStatus {
-            flow: desk.flow,
-            side: Side::Attester,
-            hint: desk.durable.index,
-            durable: desk.durable.index,
-            finished: desk.durable.index,
-            votes: 0,
-            oldest: None,
-            waits_for: if self.is_paused(desk.flow) { WaitReason::Paused } else { WaitReason::Idle },
-            next_step: self.desk_due(desk),
-        });
+        let desks = self.desks.values().map(|desk| self.desk_status(desk));
         let committees = self.committees.iter().map(|((domain, verifier), committee)| CommitteeStatus {
             domain: *domain,
             verifier: *verifier,
             epoch: committee.epoch(),
-            members: committee.members().len(),
+            members: committee.members().iter().copied().collect(),
             threshold: committee.threshold(),
         });
         Status {
@@ -242,6 +233,26 @@ impl Machine {
             peers: self.peers.values().map(|peer| (peer.setup.id, peer.setup.role, peer.is_ready)).collect(),
             committees: committees.collect(),
             open_intents: self.jobs.values().filter(|job| job.intent.is_some()).count(),
+        }
+    }
+
+    fn desk_status(&self, desk: &Desk) -> FlowStatus {
+        let client = self.clients.get(&desk.lane.origin(desk.flow.direction).domain);
+        let waits_for = match client {
+            _ if self.is_paused(desk.flow) => WaitReason::Paused,
+            Some(client) => desk.waits_for(client),
+            None => WaitReason::Idle,
+        };
+        FlowStatus {
+            flow: desk.flow,
+            side: Side::Attester,
+            hint: desk.asked().max(desk.durable.index),
+            durable: desk.durable.index,
+            finished: desk.durable.index,
+            voters: Vec::new(),
+            oldest: None,
+            waits_for,
+            next_step: self.desk_due(desk),
         }
     }
 
@@ -275,7 +286,7 @@ impl Machine {
             hint: out.hint.max(out.durable.index),
             durable: out.durable.index,
             finished: out.accepted.index,
-            votes: unsigned.map_or(0, |outgoing| outgoing.quorum.votes()),
+            voters: unsigned.map(|outgoing| outgoing.quorum.voters().collect()).unwrap_or_default(),
             oldest: out.queue.front().map(|outgoing| outgoing.record.block_time),
             waits_for,
             next_step: self.outbound_due(out),
@@ -312,7 +323,7 @@ impl Machine {
             hint: inbound.durable.index,
             durable: inbound.durable.index,
             finished: inbound.done.index,
-            votes: stale.map_or(0, |incoming| incoming.quorum.votes()),
+            voters: stale.map(|incoming| incoming.quorum.voters().collect()).unwrap_or_default(),
             oldest: inbound.queue.front().map(|incoming| incoming.record.block_time),
             waits_for,
             next_step: self.inbound_due(inbound),

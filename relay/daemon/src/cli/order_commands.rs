@@ -109,19 +109,15 @@ fn evidence_text(report: &EvidenceReport) -> String {
         let mut text = format!("{} {}: {}{from}", moment(entry.at), entry.kind, entry.about);
         exhibit(&mut text, "ours", &entry.ours);
         exhibit(&mut text, "theirs", &entry.theirs);
+        let _ = write!(text, "\n  {}", entry.advice);
         parts.push(text);
     }
     for chain in &report.undecided {
         parts.push(format!(
-            "chain {name} is frozen at block {}: ask other institutions which block is the real one, then\n  \
-             cityrelay unfreeze --chain {name} --choose {} --other {} --reason …\n  \
-             cityrelay unfreeze --chain {name} --choose {} --other {} --reason …",
+            "chain {} is frozen at block {}: decide with one of\n  {}",
+            chain.chain,
             chain.height,
-            chain.ours,
-            chain.theirs,
-            chain.theirs,
-            chain.ours,
-            name = chain.chain,
+            chain.commands.join("\n  ")
         ));
     }
     parts.join("\n\n")
@@ -166,9 +162,11 @@ mod tests {
         };
         let from = Some("node-2".to_owned());
         let (kind, about) = ("equivocation".to_owned(), "chain north".to_owned());
-        let entry = EvidenceEntry { kind, at: 0, about, from, ours, theirs };
+        let advice = "ask others".to_owned();
+        let entry = EvidenceEntry { kind, at: 0, about, from, advice, ours, theirs };
         let (ours, theirs) = ("0xaa".to_owned(), "0xbb".to_owned());
-        let undecided = Undecided { chain: "north".to_owned(), height: 7, ours, theirs };
+        let commands = vec!["for ours".to_owned(), "for theirs".to_owned()];
+        let undecided = Undecided { chain: "north".to_owned(), height: 7, ours, theirs, commands };
         let text = evidence_text(&EvidenceReport { undecided: vec![undecided], evidence: vec![entry] });
         for words in [
             "equivocation: chain north, from node-2",
@@ -177,8 +175,9 @@ mod tests {
             "theirs 0xbb at 7",
             "signed by 0xcc: 12",
             "proved by 1 bytes: --json shows them",
-            "unfreeze --chain north --choose 0xaa --other 0xbb",
-            "unfreeze --chain north --choose 0xbb --other 0xaa",
+            "ask others",
+            "chain north is frozen at block 7",
+            "\n  for ours\n  for theirs",
         ] {
             assert!(text.contains(words), "{words} is missing:\n{text}");
         }

@@ -118,6 +118,8 @@ pub struct Undecided {
     pub ours: String,
     /// Hash of the other one.
     pub theirs: String,
+    /// The two commands that decide, for ours and for theirs.
+    pub commands: Vec<String>,
 }
 
 /// One contradiction.
@@ -131,6 +133,8 @@ pub struct EvidenceEntry {
     pub about: String,
     /// Who showed the other statement, where that is known.
     pub from: Option<String>,
+    /// What to do about it.
+    pub advice: String,
     /// What is held here.
     pub ours: Exhibit,
     /// What was shown instead.

@@ -91,8 +91,10 @@ pub struct FlowReport {
     pub durable: u64,
     /// Index that the peer (outbound) or the target chain (inbound) has.
     pub finished: u64,
-    /// Signatures for the first head that lacks some.
-    pub votes: u64,
+    /// The attesters that have signed the first head that lacks signatures.
+    pub voters: Vec<String>,
+    /// The attesters that have not, while signatures are waited for.
+    pub awaited: Vec<String>,
     /// Signatures that are enough, where the committee is known.
     pub needed: Option<u64>,
     /// Block time of the oldest unfinished entry.

@@ -28,7 +28,7 @@ macro_rules! trouble_kinds {
 }
 
 trouble_kinds! {
-    /// The daemon has not looked around yet.
+    /// The daemon has not looked around yet: a chain's anchor was not checked, or a peer not tried.
     Starting = "starting";
     /// The event loop gives no sign of life.
     LoopStuck = "loop-stuck";
@@ -36,10 +36,12 @@ trouble_kinds! {
     ChainFrozen = "chain-frozen";
     /// Headers are genuine and not final, for too long.
     ChainHeldBack = "chain-held-back";
-    /// Transactions wait and the chain makes no block.
+    /// The chain makes no block though transactions wait, or for longer than it ever should.
     ChainStalled = "chain-stalled";
     /// No node of a chain can be used.
     NodesUnusable = "nodes-unusable";
+    /// No node of a chain shows the blocks that are verified already.
+    NodesBehind = "nodes-behind";
     /// The account can't pay for a delivery.
     AccountEmpty = "account-empty";
     /// No session with a relay.
@@ -52,6 +54,8 @@ trouble_kinds! {
     LaneStuck = "lane-stuck";
     /// Journal and chain differ.
     AuditDifference = "audit-difference";
+    /// The journal could not be compared with a chain for too long: its contracts can't be read.
+    AuditStale = "audit-stale";
     /// The journal can't be written, or is damaged.
     JournalFailing = "journal-failing";
     /// The volume of the journal has no room left.

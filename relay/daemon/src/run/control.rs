@@ -126,6 +126,13 @@ impl Backend {
     fn flow_report(&self, status: &FlowStatus, committees: &[CommitteeStatus]) -> FlowReport {
         let lane = self.handles.lanes.get(&status.flow.lane);
         let chain = |domain| self.handles.chain_name(domain).to_owned();
+        let committee = lane.and_then(|lane| {
+            let target = lane.target_verifier(status.flow.direction);
+            committees.iter().find(|known| (known.domain, known.verifier) == target)
+        });
+        let members = committee.map(|committee| committee.members.as_slice()).unwrap_or_default();
+        let awaited = members.iter().filter(|member| !status.voters.contains(member));
+        let lacks_votes = status.waits_for == WaitReason::Attestations;
         FlowReport {
             lane: status.flow.lane.to_string(),
             channel: lane.map(|lane| lane.channel.clone()).unwrap_or_default(),
@@ -136,12 +143,9 @@ impl Backend {
             seen: status.hint.0,
             durable: status.durable.0,
             finished: status.finished.0,
-            votes: u64::try_from(status.votes).unwrap_or(u64::MAX),
-            needed: lane.and_then(|lane| {
-                let target = lane.target_verifier(status.flow.direction);
-                let committee = committees.iter().find(|known| (known.domain, known.verifier) == target);
-                committee.map(|committee| u64::from(committee.threshold))
-            }),
+            voters: status.voters.iter().map(ToString::to_string).collect(),
+            awaited: awaited.filter(|_| lacks_votes).map(ToString::to_string).collect(),
+            needed: committee.map(|committee| u64::from(committee.threshold)),
             oldest: status.oldest.map(|time| time.0),
             waits_for: status.waits_for.as_str().to_owned(),
             who: status.waits_for.who().to_owned(),

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cityrelay_core::machine::Machine;
 use cityrelay_core::machine::effect::{Effect, JobId, OrderId, ReceiptId, Report};
 use cityrelay_core::machine::input::Input;
@@ -84,10 +85,11 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let metrics_server = crate::observability::serve(config.metrics.listen, metrics.clone(), health.clone(), page)?;
 
     let (inputs, input_rx) = mpsc::unbounded_channel();
-    let reporter = Reporter::new(handles.clone(), metrics.clone(), health.clone());
+    let reporter = Reporter::new(handles.clone(), metrics.clone());
     let surveyor = Surveyor::start(&handles, &journal, journal_dir);
     let supervisor = Supervisor::new(&config, handles.clone());
-    let ears = listen_for_blocks(&handles, &inputs);
+    let listeners = listen_for_blocks(&handles, &inputs);
+    let has_lost_work = Arc::new(AtomicBool::new(false));
     let executor = Executor {
         handles: handles.clone(),
         journal: journal.clone(),
@@ -95,6 +97,7 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
         inputs,
         sessions: HashMap::new(),
         permits: HashMap::new(),
+        has_lost_work: Arc::clone(&has_lost_work),
     };
     let machine = Machine::new(machine_config, recovered, unix_millis());
     let mut daemon = Daemon {
@@ -102,6 +105,8 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
         executor,
         reporter,
         surveyor,
+        listeners,
+        has_lost_work,
         supervisor,
         health,
         link: link.clone(),
@@ -112,14 +117,13 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
         ordered: HashMap::new(),
         reloader,
     };
-    daemon.run(Ears { inputs: input_rx, link_events, questions, reload_steps, hangups }, stop).await;
+    let ended = daemon.run(Ears { inputs: input_rx, link_events, questions, reload_steps, hangups }, stop).await;
     drop(daemon);
 
-    drop(ears);
     link.close().await;
     drop((control_server, metrics_server));
     journal.close();
-    Ok(())
+    ended
 }
 
 /// Hands on what nodes tell of new blocks, where they tell anything. Ends when the set is dropped.
@@ -145,6 +149,10 @@ struct Daemon {
     executor: Executor,
     reporter: Reporter,
     surveyor: Surveyor,
+    /// Hand on what nodes tell of new blocks.
+    listeners: JoinSet<()>,
+    /// Shared with the executor.
+    has_lost_work: Arc<AtomicBool>,
     supervisor: Supervisor,
     health: Arc<Health>,
     link: Link,
@@ -168,7 +176,9 @@ struct Ears {
 }
 
 impl Daemon {
-    async fn run(&mut self, ears: Ears, stop: impl Future<Output = ()> + Send) {
+    /// Ends when it is told to, or with an error when a part of the daemon has ended by a fault of ours: whoever
+    /// supervises it starts it anew, and nothing stands still unseen meanwhile.
+    async fn run(&mut self, ears: Ears, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let Ears { mut inputs, mut link_events, mut questions, mut reload_steps, mut hangups } = ears;
         tokio::pin!(stop);
         let mut snapshot = tokio::time::interval(SNAPSHOT_INTERVAL);
@@ -187,6 +197,7 @@ impl Daemon {
                 _ = snapshot.tick() => {
                     self.handle(Input::Tick);
                     self.snapshot();
+                    self.check_parts()?;
                 }
                 Some(()) = hangups.recv(), if deadline.is_none() => {
                     let reloader = Arc::clone(&self.reloader);
@@ -212,9 +223,19 @@ impl Daemon {
             if let Some(deadline) = deadline
                 && (!self.machine.has_pending_appends() || Instant::now() >= deadline)
             {
-                return;
+                return Ok(());
             }
         }
+    }
+
+    fn check_parts(&mut self) -> anyhow::Result<()> {
+        let lost = match () {
+            () if self.has_lost_work.load(Ordering::Acquire) => "work on a thread",
+            () if self.surveyor.has_lost_a_task() => "a look at the chains or the journal",
+            () if self.listeners.try_join_next().is_some() => "listening for new blocks",
+            () => return Ok(()),
+        };
+        bail!("{lost} broke off by a fault of this program: start it anew and report its log")
     }
 
     /// When the machine wants to be woken.
@@ -229,8 +250,10 @@ impl Daemon {
         let status = self.machine.status();
         let journal = self.executor.journal.stats();
         let link = self.link.stats();
-        self.reporter.snapshot(&status, &journal, &link, &self.surveyor.read());
-        self.supervisor.beat(&status, &link, &self.health.troubles());
+        let mut troubles = self.reporter.snapshot(&status, &journal, &link, &self.surveyor.read());
+        troubles.extend(self.supervisor.waits_for(&link));
+        self.supervisor.beat(&status, &link, &troubles);
+        self.health.report(troubles);
     }
 
     fn handle(&mut self, input: Input) {

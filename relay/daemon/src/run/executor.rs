@@ -8,7 +8,9 @@ mod verifier;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cityrelay_core::machine::config::PeerId;
@@ -17,7 +19,8 @@ use cityrelay_core::machine::input::{Fetched, Input};
 use cityrelay_journal::Journal;
 use cityrelay_link::FramePermit;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tokio::task::JoinSet;
+use tracing::{debug, error};
 
 use super::plan::Handles;
 use super::session::Session;
@@ -36,6 +39,8 @@ pub(super) struct Executor {
     pub sessions: HashMap<PeerId, Session>,
     /// Room that received frames still hold, given back when the machine releases them.
     pub permits: HashMap<ReceiptId, FramePermit>,
+    /// Set when work on a thread broke off: an answer that the machine waits for will never come.
+    pub has_lost_work: Arc<AtomicBool>,
 }
 
 impl Executor {
@@ -83,7 +88,8 @@ impl Executor {
         }
     }
 
-    /// Runs a question to nodes in a task of its own; `None` stands for one that did not end in time.
+    /// Runs a question to nodes in a task of its own; `None` stands for one that did not end in time, or that broke off by
+    /// a fault of ours: the chain's nodes are asked again.
     fn ask<T: Send + 'static>(
         &self,
         question: impl Future<Output = T> + Send + 'static,
@@ -91,15 +97,28 @@ impl Executor {
     ) {
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            let outcome = tokio::time::timeout(NODE_TIMEOUT, question).await.ok();
+            let mut asking = JoinSet::new();
+            asking.spawn(question);
+            let outcome = match tokio::time::timeout(NODE_TIMEOUT, asking.join_next()).await {
+                Ok(Some(Ok(outcome))) => Some(outcome),
+                Ok(Some(Err(error))) => {
+                    error!(%error, "a question to the chain's nodes broke off: report this log");
+                    None
+                }
+                Ok(None) | Err(_) => None,
+            };
             answer(&inputs, to_input(outcome));
         });
     }
 
     /// Runs something heavy or blocking on a worker thread.
     fn work(&self, work: impl FnOnce() -> Input + Send + 'static) {
-        let inputs = self.inputs.clone();
-        tokio::task::spawn_blocking(move || answer(&inputs, work()));
+        let (inputs, has_lost_work) = (self.inputs.clone(), Arc::clone(&self.has_lost_work));
+        // Nothing of what broke off is used again.
+        tokio::task::spawn_blocking(move || match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(input) => answer(&inputs, input),
+            Err(_) => has_lost_work.store(true, Ordering::Release),
+        });
     }
 }
 
@@ -121,6 +140,56 @@ fn fetched<T, E: fmt::Display>(question: &'static str, chain: &str, outcome: Opt
         None => {
             debug!(question, chain, "a question to the chain's nodes took too long");
             Fetched::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cityrelay_core::hash::Hash32;
+    use cityrelay_core::ids::{Domain, Height};
+
+    use super::*;
+
+    fn executor(dir: &std::path::Path) -> (Executor, mpsc::UnboundedReceiver<Input>) {
+        let (inputs, answers) = mpsc::unbounded_channel();
+        let handles = Handles { chains: BTreeMap::new(), lanes: BTreeMap::new(), peers: BTreeMap::new() };
+        let executor = Executor {
+            handles: Arc::new(handles),
+            journal: Journal::open(dir, cityrelay_journal::Options::default()).unwrap(),
+            signer: None,
+            inputs,
+            sessions: HashMap::new(),
+            permits: HashMap::new(),
+            has_lost_work: Arc::default(),
+        };
+        (executor, answers)
+    }
+
+    #[tokio::test]
+    async fn a_question_that_breaks_off_is_one_without_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (executor, mut answers) = executor(dir.path());
+        let domain = Domain::derive("north", Hash32::ZERO);
+        executor.ask(async { panic!("a fault of ours") }, move |outcome: Option<Height>| {
+            assert_eq!(outcome, None);
+            Input::NewBlock { domain }
+        });
+        assert!(matches!(answers.recv().await, Some(Input::NewBlock { .. })));
+        assert!(!executor.has_lost_work.load(Ordering::Acquire), "the machine has its answer");
+    }
+
+    #[tokio::test]
+    async fn work_that_breaks_off_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (executor, mut answers) = executor(dir.path());
+        executor.work(|| panic!("a fault of ours"));
+        executor.work(|| Input::Tick);
+        assert!(matches!(answers.recv().await, Some(Input::Tick)));
+        while !executor.has_lost_work.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
         }
     }
 }

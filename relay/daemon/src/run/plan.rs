@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use cityrelay_api::client::ErasedClient;
@@ -24,6 +25,9 @@ pub(super) struct ChainHandles {
     /// `None` when the chain has no configured node: its headers come from a peer.
     pub source: Option<Arc<dyn Source>>,
     pub target: Option<Arc<dyn Target>>,
+    /// After how long without a block something is wrong; `None` for a chain that may be silent for ever, and for one
+    /// whose headers come from a peer.
+    pub longest_silence: Option<Duration>,
 }
 
 /// Everything that effects are done with, fixed at start.
@@ -88,6 +92,7 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<Plan> {
             client,
             source: source.clone().map(|source| source as Arc<dyn Source>),
             target: target.clone().map(|target| target as Arc<dyn Target>),
+            longest_silence: chain.chain.longest_silence().filter(|_| has_source),
         };
         chains.insert(chain.domain, handles);
         access.insert(chain.domain, ChainAccess { source, target });

@@ -31,6 +31,12 @@ const HELD_AFTER: Duration = Duration::from_secs(30);
 /// Transactions may wait for this long without a block: block periods are seconds.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
+/// Nodes may stay behind what is verified for this long: an update that came from elsewhere can be ahead of them.
+const BEHIND_AFTER: Duration = Duration::from_secs(60);
+
+/// The journal may go uncompared with a chain for this long: one round takes seconds, and asks every contract.
+const UNAUDITED_AFTER: Duration = Duration::from_secs(180);
+
 /// A node must be usable for this long before its chain counts as reachable again: one that fails is tried now and then,
 /// and looks usable until that try has failed.
 const REACHED_AFTER: Duration = Duration::from_secs(5);
@@ -58,6 +64,12 @@ pub(super) struct Readiness {
     unreached: HashMap<Domain, Option<UnixMillis>>,
     /// Height of each client of a chain with waiting transactions, and since when.
     stalls: HashMap<Domain, (Height, UnixMillis)>,
+    /// Height of each client, and since when.
+    heights: HashMap<Domain, (Height, UnixMillis)>,
+    /// The highest block that a chain's nodes show, while it is below what is verified, and since when.
+    behind: HashMap<Domain, (Height, UnixMillis)>,
+    /// The last comparison of the journal with each chain, and since when it is the last.
+    audits: HashMap<Domain, (Option<UnixMillis>, UnixMillis)>,
 }
 
 impl Readiness {
@@ -120,25 +132,69 @@ impl Readiness {
             let reason = format!("for {} s {}", held_for.as_secs(), client.held_words().unwrap_or_default());
             troubles.push(Trouble::new(TroubleKind::ChainHeldBack, subject(), reason));
         }
-        let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);
-        let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now).unwrap_or_default();
-        if stalled_for > STALLED_AFTER {
-            let reason = format!(
-                "transactions wait and no block became final for {} s: the chain's validators must act",
-                stalled_for.as_secs()
-            );
-            troubles.push(Trouble::new(TroubleKind::ChainStalled, subject(), reason));
-        }
+        troubles.extend(
+            self.standstill(handles, client, survey, now)
+                .map(|reason| Trouble::new(TroubleKind::ChainStalled, subject(), reason)),
+        );
         let endpoints = picture.endpoints.get(&client.domain).map_or(&[][..], Vec::as_slice);
         if !endpoints.is_empty() && !self.is_reached(client.domain, endpoints, now) {
             let words: Vec<String> =
                 endpoints.iter().map(|endpoint| format!("{}: {}", endpoint.name, endpoint.last_error)).collect();
             troubles.push(Trouble::new(TroubleKind::NodesUnusable, subject(), words.join("; ")));
         }
+        let shown = endpoints.iter().map(|endpoint| endpoint.height).max();
+        let is_behind = shown.is_some_and(|shown| shown < client.height);
+        let behind_for = lasting(&mut self.behind, client.domain, shown.unwrap_or_default(), is_behind, now);
+        if behind_for.is_some_and(|behind_for| behind_for > BEHIND_AFTER) {
+            let reason = format!(
+                "they show block {} at most and {} is verified: their operator must bring them up to date",
+                shown.unwrap_or_default(),
+                client.height
+            );
+            troubles.push(Trouble::new(TroubleKind::NodesBehind, subject(), reason));
+        }
+        if let Some(survey) = survey {
+            let unaudited = lasting(&mut self.audits, client.domain, survey.audited, true, now).unwrap_or_default();
+            if unaudited > UNAUDITED_AFTER {
+                let reason = format!(
+                    "its contracts could not be read for {} s: new messages may go unseen, the chain's nodes must answer calls",
+                    unaudited.as_secs()
+                );
+                troubles.push(Trouble::new(TroubleKind::AuditStale, subject(), reason));
+            }
+        }
         if let Some(Funds::Left { wei, transactions: 0 }) = survey.and_then(|survey| survey.funds) {
             let reason = format!("{wei} wei left do not pay for a full delivery: the operator must fund the account");
             troubles.push(Trouble::new(TroubleKind::AccountEmpty, subject(), reason));
         }
+    }
+
+    /// Why a chain that makes no block should make one.
+    fn standstill(
+        &mut self,
+        handles: &Handles,
+        client: &ClientStatus,
+        survey: Option<&ChainSurvey>,
+        now: UnixMillis,
+    ) -> Option<String> {
+        let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);
+        let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now).unwrap_or_default();
+        let silent_for = lasting(&mut self.heights, client.domain, client.height, true, now).unwrap_or_default();
+        if stalled_for > STALLED_AFTER {
+            return Some(format!(
+                "transactions wait and no block became final for {} s: the chain's validators must act",
+                stalled_for.as_secs()
+            ));
+        }
+        let longest = handles.chains.get(&client.domain)?.longest_silence?;
+        (silent_for > longest).then(|| {
+            format!(
+                "no block became final for {} s, and even without transactions one comes within {} s: the chain's \
+                 validators must act, or its nodes have lost them",
+                silent_for.as_secs(),
+                longest.as_secs()
+            )
+        })
     }
 
     fn is_reached(&mut self, domain: Domain, endpoints: &[EndpointHealth], now: UnixMillis) -> bool {

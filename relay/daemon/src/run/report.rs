@@ -21,7 +21,7 @@ use super::plan::Handles;
 use super::readiness::{Picture, Readiness, age, count_differences, ready_attesters};
 use super::survey::Survey;
 use crate::clock::unix_millis;
-use crate::observability::{Ages, CarryKind, EvidenceKind, FlowLabel, Health, Metrics};
+use crate::observability::{Ages, CarryKind, EvidenceKind, FlowLabel, Metrics, Trouble};
 
 /// Moments at which new entries of a flow were seen that are remembered; beyond that they count as seen later.
 const MAX_SEEN: usize = 1024;
@@ -30,7 +30,6 @@ const MAX_SEEN: usize = 1024;
 pub(super) struct Reporter {
     handles: Arc<Handles>,
     metrics: Arc<Metrics>,
-    health: Arc<Health>,
     labels: HashMap<Flow, FlowLabel>,
     readiness: Readiness,
     /// Entries that were seen and are not proved: the highest index at a moment.
@@ -38,9 +37,9 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(handles: Arc<Handles>, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+    pub fn new(handles: Arc<Handles>, metrics: Arc<Metrics>) -> Self {
         let readiness = Readiness::default();
-        Self { handles, metrics, health, labels: HashMap::new(), readiness, seen: HashMap::new() }
+        Self { handles, metrics, labels: HashMap::new(), readiness, seen: HashMap::new() }
     }
 
     fn label(&mut self, flow: Flow) -> FlowLabel {
@@ -160,8 +159,14 @@ impl Reporter {
         warn!(lane = %flow.lane, direction = flow.direction.as_str(), who, check, %refusal, "a claim was refused");
     }
 
-    /// Computes gauges and health anew.
-    pub fn snapshot(&mut self, status: &Status, journal: &JournalStats, link: &LinkStats, survey: &Survey) {
+    /// Computes gauges anew, and what keeps the daemon from the progress that it should make.
+    pub fn snapshot(
+        &mut self,
+        status: &Status,
+        journal: &JournalStats,
+        link: &LinkStats,
+        survey: &Survey,
+    ) -> Vec<Trouble> {
         let now = unix_millis();
         let endpoints = self.endpoints();
         for client in &status.clients {
@@ -188,7 +193,7 @@ impl Reporter {
         self.show_link(status, link);
         self.show_survey(status, survey);
         let picture = Picture { status, endpoints: &endpoints, survey, journal };
-        self.health.report(self.readiness.troubles(&self.handles, &picture, now));
+        self.readiness.troubles(&self.handles, &picture, now)
     }
 
     fn endpoints(&self) -> BTreeMap<Domain, Vec<EndpointHealth>> {

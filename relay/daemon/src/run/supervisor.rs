@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 use super::plan::Handles;
 use crate::config::Config;
-use crate::observability::Trouble;
+use crate::observability::{Trouble, TroubleKind};
 
 /// How long the service manager may wait for the next sign of life of a daemon that is still starting. A chain whose
 /// nodes are away at the start must not end the process: it serves the other chains, and peers that ask.
@@ -54,16 +54,27 @@ impl Supervisor {
         self.unchecked.remove(domain);
     }
 
-    /// Called from the event loop at every snapshot: a loop that is stuck says nothing, and the watchdog bites.
-    pub fn beat(&mut self, status: &Status, link: &LinkStats, troubles: &[Trouble]) {
+    /// What a start still waits for; `None` once all of it has been seen.
+    pub fn waits_for(&mut self, link: &LinkStats) -> Option<Trouble> {
         let was_tried = |peer: &String| {
             let stats = link.peers.iter().find(|(name, _)| name.as_str() == peer.as_str());
             stats.is_some_and(|(_, stats)| stats.sessions > 0 || !stats.dial_failures.is_empty())
         };
         self.untried.retain(|peer| !was_tried(peer));
+        if self.is_ready || (self.unchecked.is_empty() && self.untried.is_empty()) {
+            return None;
+        }
+        let chains: Vec<&str> = self.unchecked.iter().map(|domain| self.handles.chain_name(*domain)).collect();
+        let peers: Vec<&str> = self.untried.iter().map(String::as_str).collect();
+        let reason = format!("waits for nodes of [{}] and a first try of [{}]", chains.join(", "), peers.join(", "));
+        Some(Trouble::new(TroubleKind::Starting, "starting", reason))
+    }
+
+    /// Called from the event loop at every snapshot: a loop that is stuck says nothing, and the watchdog bites.
+    pub fn beat(&mut self, status: &Status, link: &LinkStats, troubles: &[Trouble]) {
         let mut states = vec![NotifyState::Watchdog];
         if !self.is_ready && !self.is_stopping {
-            if self.unchecked.is_empty() && self.untried.is_empty() {
+            if troubles.iter().all(|trouble| trouble.kind != TroubleKind::Starting) {
                 self.is_ready = true;
                 info!("ready");
                 states.push(NotifyState::Ready);
@@ -107,14 +118,8 @@ impl Supervisor {
         if self.is_stopping {
             return STOPPING.to_owned();
         }
-        if !self.is_ready {
-            let chains: Vec<&str> = self.unchecked.iter().map(|domain| self.handles.chain_name(*domain)).collect();
-            let peers: Vec<&str> = self.untried.iter().map(String::as_str).collect();
-            return format!(
-                "starting: waits for nodes of [{}] and a first try of [{}]",
-                chains.join(", "),
-                peers.join(", ")
-            );
+        if let Some(start) = troubles.iter().find(|trouble| trouble.kind == TroubleKind::Starting) {
+            return format!("{}: {}", start.subject, start.reason);
         }
         let heights: Vec<String> = status
             .clients

@@ -93,6 +93,11 @@ impl Surveyor {
         Self { found, tasks }
     }
 
+    /// Whether a part of it has ended, which none does by itself.
+    pub fn has_lost_a_task(&self) -> bool {
+        self.tasks.iter().any(JoinHandle::is_finished)
+    }
+
     /// What was found up to now.
     pub fn read(&self) -> Survey {
         lock(&self.found).clone()

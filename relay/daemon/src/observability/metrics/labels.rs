@@ -240,6 +240,25 @@ impl EvidenceKind {
         }
     }
 
+    /// What to do about it, and what has stopped until then.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Equivocation | Self::Contradiction => {
+                "Nothing more is believed of this chain. Ask other institutions which of the two blocks is the real one, \
+                 then decide; keep both as evidence."
+            }
+            Self::ConflictingHead => {
+                "The signature was not counted. Show both heads to the attester's institution, and have the attester \
+                 replaced (`cityrelay attesters rotate`)."
+            }
+            Self::AuditDifference => {
+                "Nothing more is carried on this flow. Ask several nodes of the chain for the head before anything else: a \
+                 node that lies or lags can look like this."
+            }
+        }
+    }
+
     /// The word used everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

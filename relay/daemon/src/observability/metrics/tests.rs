@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Height, Index, LaneId, UnixMillis};
+use cityrelay_core::ids::{AttesterId, Height, Index, LaneId, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::machine::status::{FlowStatus, WaitReason};
 use cityrelay_core::recovery::Side;
@@ -77,7 +77,7 @@ fn what_happens_is_shown() {
         hint: Index(9),
         durable: Index(7),
         finished: Index(4),
-        votes: 1,
+        voters: vec![AttesterId([1; 20])],
         oldest: Some(UnixMillis(0)),
         waits_for: WaitReason::Attestations,
         next_step: None,

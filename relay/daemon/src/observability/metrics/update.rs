@@ -209,7 +209,7 @@ impl Metrics {
     /// The attester set of a verifier on this chain.
     pub fn committee(&self, chain: &str, committee: &CommitteeStatus) {
         self.attestation_needed.get_or_create(&of_chain(chain)).set(i64::from(committee.threshold));
-        self.attestation_members.get_or_create(&of_chain(chain)).set(gauge(counted(committee.members)));
+        self.attestation_members.get_or_create(&of_chain(chain)).set(gauge(counted(committee.members.len())));
     }
 
     /// How many attesters have a session.

@@ -20,11 +20,16 @@ impl Backend {
         let status = self.machine_status().await?;
         let undecided = status.clients.iter().filter_map(|client| {
             let frozen = client.frozen?;
+            let chain = self.handles.chain_name(client.domain);
+            let command = |chosen, other| {
+                format!("cityrelay unfreeze --chain {chain} --choose {chosen} --other {other} --reason …")
+            };
             Some(Undecided {
-                chain: self.handles.chain_name(client.domain).to_owned(),
+                chain: chain.to_owned(),
                 height: frozen.height.0,
                 ours: frozen.ours.to_string(),
                 theirs: frozen.theirs.to_string(),
+                commands: vec![command(frozen.ours, frozen.theirs), command(frozen.theirs, frozen.ours)],
             })
         });
         let kept = self.read_journal(|journal| journal.misbehaviour()).await?;
@@ -58,7 +63,9 @@ impl Backend {
                 (about, at, Some(format!("gateway {gateway}")), of_point(*ours), of_point(*theirs))
             }
         };
-        EvidenceEntry { kind: EvidenceKind::of(misbehaviour).as_str().to_owned(), at: at.0, about, from, ours, theirs }
+        let kind = EvidenceKind::of(misbehaviour);
+        let advice = kind.advice().to_owned();
+        EvidenceEntry { kind: kind.as_str().to_owned(), at: at.0, about, from, advice, ours, theirs }
     }
 }
 

@@ -1,17 +1,21 @@
 //! One test for each kind of trouble: what is fine, what is not, and that it ends.
 
+use std::path::Path;
 use std::time::Duration;
 
+use cityrelay_api::adapter::Adapter as _;
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Address, Epoch, Index};
+use cityrelay_core::ids::{Address, AttesterId, Epoch, Index};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::status::CommitteeStatus;
 use cityrelay_core::record::Frozen;
 use cityrelay_journal::JournalError;
 
+use super::super::plan::ChainHandles;
 use super::super::survey::Space;
 use super::*;
+use crate::fake_chain::FAKE;
 
 const CHAIN: Domain = Domain(Hash32([1; 32]));
 const LANE: LaneId = LaneId(Hash32([2; 32]));
@@ -26,6 +30,8 @@ struct World {
     journal: JournalStats,
     readiness: Readiness,
     now: u64,
+    /// Whether the journal is compared with the chain all the time.
+    is_audited: bool,
 }
 
 impl World {
@@ -48,7 +54,7 @@ impl World {
             domain: CHAIN,
             verifier: Address::from_20([3; 20]),
             epoch: Epoch(1),
-            members: 3,
+            members: [1, 2, 3].map(|member| AttesterId([member; 20])).to_vec(),
             threshold: 2,
         };
         let status = Status {
@@ -79,11 +85,20 @@ impl World {
             journal: JournalStats::default(),
             readiness: Readiness::default(),
             now: 1_000_000,
+            is_audited: true,
         }
     }
 
     fn chain(&mut self) -> &mut ChainSurvey {
         self.survey.chains.get_mut(&CHAIN).unwrap()
+    }
+
+    /// A block at this height is shown by the nodes and verified.
+    fn reach(&mut self, height: Height) {
+        self.status.clients[0].height = height;
+        for node in self.endpoints.get_mut(&CHAIN).unwrap() {
+            node.height = height;
+        }
     }
 
     fn troubles(&mut self) -> Vec<TroubleKind> {
@@ -95,6 +110,9 @@ impl World {
 
     fn after(&mut self, wait: Duration) -> Vec<TroubleKind> {
         self.now += u64::try_from(wait.as_millis()).unwrap() + 1;
+        if self.is_audited {
+            self.chain().audited = Some(UnixMillis(self.now));
+        }
         self.troubles()
     }
 }
@@ -106,7 +124,7 @@ fn flow(waits_for: WaitReason, finished: u64) -> FlowStatus {
         hint: Index(9),
         durable: Index(9),
         finished: Index(finished),
-        votes: 0,
+        voters: Vec::new(),
         oldest: None,
         waits_for,
         next_step: None,
@@ -139,13 +157,62 @@ fn a_stalled_chain_is_one_with_waiting_transactions_and_no_block() {
     world.chain().pending = Some(3);
     assert_eq!(world.troubles(), []);
     assert_eq!(world.after(STALLED_AFTER), [TroubleKind::ChainStalled]);
-    world.status.clients[0].height = Height(8);
+    world.reach(Height(8));
     assert_eq!(world.troubles(), [], "a block came");
     assert_eq!(world.after(STALLED_AFTER / 2), []);
     world.chain().pending = Some(0);
     assert_eq!(world.after(STALLED_AFTER), [], "nothing waits any more");
     world.chain().pending = None;
     assert_eq!(world.after(STALLED_AFTER), [], "no node says");
+}
+
+#[test]
+fn a_chain_that_makes_blocks_without_transactions_is_not_silent_for_long() {
+    let mut world = World::new();
+    let longest = Duration::from_secs(300);
+    let chain = ChainHandles {
+        name: "north".to_owned(),
+        client: FAKE.configure(&serde_json::json!({"chain_id": 1}), Path::new("")).unwrap().client(),
+        source: None,
+        target: None,
+        longest_silence: Some(longest),
+    };
+    world.handles.chains.insert(CHAIN, chain);
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(longest / 2), []);
+    assert_eq!(world.after(longest), [TroubleKind::ChainStalled]);
+    world.chain().pending = Some(1);
+    assert_eq!(world.after(Duration::ZERO), [TroubleKind::ChainStalled]);
+    assert_eq!(world.after(STALLED_AFTER), [TroubleKind::ChainStalled], "said once");
+    world.reach(Height(8));
+    assert_eq!(world.troubles(), [], "a block came");
+}
+
+#[test]
+fn nodes_that_show_less_than_is_verified_are_trouble_after_a_while() {
+    let mut world = World::new();
+    world.status.clients[0].height = Height(9);
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(BEHIND_AFTER), [TroubleKind::NodesBehind]);
+    for node in world.endpoints.get_mut(&CHAIN).unwrap() {
+        node.height = Height(8);
+    }
+    assert_eq!(world.troubles(), [], "they catch up");
+    assert_eq!(world.after(BEHIND_AFTER), [TroubleKind::NodesBehind]);
+    world.endpoints.get_mut(&CHAIN).unwrap()[0].height = Height(9);
+    assert_eq!(world.troubles(), [], "one is enough");
+}
+
+#[test]
+fn contracts_that_can_not_be_read_are_trouble_after_a_while() {
+    let mut world = World::new();
+    assert_eq!(world.troubles(), []);
+    world.is_audited = false;
+    assert_eq!(world.after(UNAUDITED_AFTER), [TroubleKind::AuditStale]);
+    world.is_audited = true;
+    assert_eq!(world.after(Duration::ZERO), []);
+    world.is_audited = false;
+    assert_eq!(world.after(UNAUDITED_AFTER / 2), []);
 }
 
 #[test]
