@@ -46,7 +46,12 @@ try {
   await page.waitForFunction(() => document.querySelector("#ready").innerText === "not ready", null, WAIT);
   assert.match(await page.locator("#attention").innerText(), /attesters/);
   assert.match(await page.locator("#attesters").innerText(), /attester-3 down/);
-  await page.waitForFunction(() => /\b[12] votes?\b/.test(document.querySelector("#votes").innerText), null, WAIT);
+  // Who has signed, and who has not.
+  await page.waitForFunction(() => [...document.querySelectorAll("#votes > li")].some((head) =>
+    /\b2 votes of 3 needed/.test(head.innerText) && head.querySelectorAll(".pill.good").length === 2
+      && head.querySelectorAll(".pill.warn").length === 2), null, WAIT);
+  assert.match(await page.locator("#evidence-none").innerText(), /^None/);
+  assert.match(await page.locator("#orders-none").innerText(), /^None/);
   await page.screenshot({ path: `${screenshots}/light.png`, fullPage: true });
 
   // By keyboard alone: the skip link comes first, / goes to the search, Enter asks, Escape closes.
@@ -69,8 +74,10 @@ try {
 
   // A link in the table keeps the focus over several rounds of news, and leads to the timeline.
   await link.focus();
-  await page.waitForResponse((response) => response.url().includes("/api/v1/messages"), WAIT);
-  await page.waitForResponse((response) => response.url().includes("/api/v1/messages"), WAIT);
+  for (let round = 0; round < 3; round += 1) {
+    const shown = await page.locator("#updated").innerText();
+    await page.waitForFunction((old) => document.querySelector("#updated").innerText !== old, shown, WAIT);
+  }
   assert.equal(await page.evaluate(() => document.activeElement.title), id);
   await page.keyboard.press("Enter");
   await page.waitForFunction(() => document.querySelectorAll(".steps li").length > 0, null, WAIT);

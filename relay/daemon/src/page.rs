@@ -4,6 +4,8 @@
 //! from another address are refused, and so is a request whose `Host` is no name of this machine, because a page of
 //! somebody else's could have its name point here (DNS rebinding).
 
+mod news;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -12,11 +14,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::control::{
-    ControlFault, ControlReply, FaultKind, LaneQuery, MessageQuery, Readings, ReplyLine, VERSION, WhyQuery,
+    ControlFault, ControlReply, EvidenceReport, FaultKind, LaneQuery, MessageQuery, Newest, Readings, ReplyLine,
+    VERSION, WhyQuery,
 };
 
 /// What the browser may do with the page: load its own script and style, ask this daemon, nothing else.
@@ -34,8 +38,12 @@ pub fn router<B: Readings>(backend: Arc<B>) -> Router {
         .route("/api/v1/lanes", get(lanes::<B>))
         .route("/api/v1/messages", get(messages::<B>))
         .route("/api/v1/why", get(why::<B>))
+        .route("/api/v1/evidence", get(evidence::<B>))
+        .route("/api/v1/audit", get(audit::<B>))
+        .route("/api/v1/news", get(news::follow::<B>))
         .layer(from_fn(guard))
         .with_state(backend)
+        .layer(Extension(Arc::new(Semaphore::new(news::MAX_FOLLOWERS))))
 }
 
 /// Lets in who asks from this machine by one of its own names, and closes the answer to everything else.
@@ -122,21 +130,40 @@ async fn why<B: Readings>(State(backend): State<Arc<B>>, Query(query): Query<Why
     answer(backend.why(query).await.map(ControlReply::Why))
 }
 
+async fn evidence<B: Readings>(State(backend): State<Arc<B>>, newest: Query<Newest>) -> Response {
+    answer(without_raw(backend.evidence(newest.0).await).map(ControlReply::Evidence))
+}
+
+/// The adapters' own bytes are for programs, and many: the command shows them.
+fn without_raw(report: Result<EvidenceReport, ControlFault>) -> Result<EvidenceReport, ControlFault> {
+    let mut report = report?;
+    for entry in &mut report.evidence {
+        entry.ours.raw = None;
+        entry.theirs.raw = None;
+    }
+    Ok(report)
+}
+
+async fn audit<B: Readings>(State(backend): State<Arc<B>>, newest: Query<Newest>) -> Response {
+    answer(backend.audit(newest.0).await.map(ControlReply::Audit))
+}
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::control::{AuditReport, EvidenceReport, LanesReport, MessagesReport, Newest, StatusReport, WhyReport};
+    use crate::control::{AuditReport, EvidenceEntry, Exhibit, LanesReport, MessagesReport, StatusReport, WhyReport};
 
     struct Backend;
 
     #[async_trait]
     impl Readings for Backend {
         async fn status(&self) -> Result<StatusReport, ControlFault> {
-            Ok(StatusReport { name: "<b>north</b>".to_owned(), ..StatusReport::default() })
+            let now = crate::clock::unix_millis().0;
+            Ok(StatusReport { name: "<b>north</b>".to_owned(), now, ..StatusReport::default() })
         }
 
         async fn lanes(&self, _: LaneQuery) -> Result<LanesReport, ControlFault> {
@@ -155,7 +182,8 @@ mod tests {
         }
 
         async fn evidence(&self, _: Newest) -> Result<EvidenceReport, ControlFault> {
-            Ok(EvidenceReport::default())
+            let ours = Exhibit { raw: Some("many bytes".to_owned()), raw_bytes: 5, ..Exhibit::default() };
+            Ok(EvidenceReport { evidence: vec![EvidenceEntry { ours, ..Default::default() }], ..Default::default() })
         }
 
         async fn audit(&self, _: Newest) -> Result<AuditReport, ControlFault> {
@@ -220,5 +248,39 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("no message 0x12"), "{answer}");
         assert!(get("/api/v1/why?lane=medical").await.contains("expected id, or lane and index"));
         assert!(get("/api/v1/status").await.contains(r#""name":"<b>north</b>""#));
+        assert!(get("/api/v1/audit?limit=3").await.contains(r#""audit""#));
+        let answer = get("/api/v1/evidence").await;
+        assert!(answer.contains(r#""raw_bytes":5"#) && !answer.contains("many bytes"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn news_come_one_reply_line_an_event_and_what_has_not_changed_comes_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = router(Arc::new(Backend)).into_make_service_with_connect_info::<SocketAddr>();
+        let server = tokio::spawn(async move { axum::serve(listener, service).await });
+        let mut streams = Vec::new();
+        for _ in 0..=news::MAX_FOLLOWERS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /api/v1/news HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            let first = lines.next_line().await.unwrap().unwrap();
+            streams.push((first, lines));
+        }
+        let (refused, _) = streams.pop().unwrap();
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        let (first, mut lines) = streams.swap_remove(0);
+        assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+        let mut kinds = Vec::new();
+        // Whatever comes in the second round.
+        while kinds.iter().filter(|kind| *kind == "status").count() < 2 {
+            let line = lines.next_line().await.unwrap().unwrap();
+            let Some(data) = line.strip_prefix("data: ") else { continue };
+            let line: serde_json::Value = serde_json::from_str(data).unwrap();
+            assert_eq!(line["v"], VERSION);
+            kinds.extend(line["reply"].as_object().unwrap().keys().cloned());
+        }
+        assert_eq!(kinds, ["status", "lanes", "messages", "evidence", "audit", "status"]);
+        server.abort();
     }
 }

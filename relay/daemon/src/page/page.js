@@ -1,10 +1,11 @@
 // Shows what the daemon answers under /api/v1. Reads only; everything that comes in becomes text, never markup.
 "use strict";
 
-const POLL_MILLIS = 2000;
-const HIDDEN_POLL_MILLIS = 15000;
 const TIMEOUT_MILLIS = 10000;
-const UNDER_WAY_SHOWN = 25;
+/** The daemon tells its status each second: after so long without it, what is shown is old. */
+const SILENCE_MILLIS = 7000;
+/** The pause before another try when the daemon refuses to tell. */
+const REFUSED_MILLIS = 10000;
 
 const byId = (id) => document.getElementById(id);
 
@@ -33,14 +34,17 @@ function replace(parent, children) {
   }
 }
 
+function replyOf(line) {
+  if (line.v !== 1) throw new Error("the daemon speaks version " + line.v + " of its answers, this page version 1");
+  if (line.reply.fault) throw new Error(line.reply.fault.message);
+  return line.reply;
+}
+
 async function ask(path) {
   const answer = await fetch("/api/v1/" + path, {
     signal: AbortSignal.timeout(TIMEOUT_MILLIS), cache: "no-store", redirect: "error",
   });
-  const line = await answer.json();
-  if (line.v !== 1) throw new Error("the daemon speaks version " + line.v + " of its answers, this page version 1");
-  if (line.reply.fault) throw new Error(line.reply.fault.message);
-  return line.reply;
+  return replyOf(await answer.json());
 }
 
 function duration(millis) {
@@ -116,8 +120,11 @@ function showPeers(status) {
   replace(byId("attesters"), attesters.length ? attesters : none());
   const waiting = status.flows.filter((flow) => flow.waits_for === "attestations");
   const votes = waiting.map((flow) => element("li", null,
-    flow.channel + " " + flow.source + " → " + flow.destination + " (" + flow.direction + "): " + flow.votes
-      + (flow.votes === 1 ? " vote" : " votes") + (flow.needed ? " of " + flow.needed + " needed" : "")));
+    flow.channel + " " + flow.source + " → " + flow.destination + " (" + flow.direction + "): " + flow.voters.length
+      + (flow.voters.length === 1 ? " vote" : " votes") + (flow.needed ? " of " + flow.needed + " needed" : ""),
+    element("ul", { class: "plain chips" },
+      ...flow.voters.map((attester) => element("li", { title: attester }, pill("good", short(attester) + " signed"))),
+      ...flow.awaited.map((attester) => element("li", { title: attester }, pill("warn", short(attester) + " awaited"))))));
   replace(byId("votes"), votes.length ? votes : [element("li", { class: "faint" }, "No head waits for signatures.")]);
 }
 
@@ -125,7 +132,7 @@ function showPeers(status) {
 const STATE_ORDER = ["stuck", "moving", "paused", "idle"];
 const order = (lane) => STATE_ORDER.indexOf(lane.state);
 
-function showLanes(report, now) {
+function showLanes(report) {
   const lanes = [...report.lanes].sort((one, other) => order(one) - order(other));
   const nothing = (lane) => lane.waits_for === "idle";
   replace(byId("lanes"), lanes.map((lane) => element("tr", { "data-lane": lane.lane, class: lane.state },
@@ -151,10 +158,47 @@ function messageRows(messages, now) {
     cell("Who must act", null, message.who)));
 }
 
-function showUnderWay(report, now) {
+function showUnderWay(report) {
   replace(byId("unfinished"), messageRows(report.messages, now));
   byId("unfinished-note").textContent = report.messages.length === 0 ? "None."
-    : report.next ? "Only the first " + UNDER_WAY_SHOWN + " are shown: cityrelay messages --unfinished lists all." : "";
+    : report.next ? "Only the first " + report.messages.length + " are shown: cityrelay messages --unfinished lists all." : "";
+}
+
+function exhibit(title, shown) {
+  const facts = [];
+  const add = (label, value) => facts.push(element("dt", null, label), element("dd", { class: "mono" }, value));
+  if (shown.at !== null) add("At", number(shown.at));
+  add("Hash", shown.hash);
+  if (shown.parent !== null) add("After", shown.parent);
+  if (shown.timestamp !== null) add("Time", moment(shown.timestamp));
+  for (const signature of shown.signatures) add("Signed", signature);
+  if (shown.raw_bytes > 0) add("Proof", number(shown.raw_bytes) + " bytes: cityrelay evidence --json shows them");
+  return element("section", null, element("h4", null, title), element("dl", { class: "facts" }, ...facts));
+}
+
+function showEvidence(report) {
+  const undecided = report.undecided.map((chain) => element("article", { class: "notice bad" },
+    element("h3", null, "Chain " + chain.chain + " is frozen at block " + number(chain.height) + ": decide with one of"),
+    ...chain.commands.map((command) => element("pre", { tabindex: "0" }, command))));
+  const kept = report.evidence.map((entry) => element("article", { class: "card" },
+    element("div", { class: "head" },
+      element("h3", null, entry.kind + ": " + entry.about.replace(/0x[0-9a-f]{40,}/gi, short)),
+      element("time", { datetime: new Date(entry.at).toISOString(), class: "faint" }, moment(entry.at))),
+    entry.from === null ? null : element("p", null, "From " + entry.from + "."),
+    element("p", { class: "advice" }, entry.advice),
+    element("div", { class: "exhibits" }, exhibit("Held here", entry.ours), exhibit("Shown instead", entry.theirs))));
+  replace(byId("evidence"), [...undecided, ...kept]);
+  byId("evidence-none").hidden = undecided.length + kept.length > 0;
+}
+
+function showOrders(report) {
+  replace(byId("orders"), report.orders.map((order) => element("tr", null,
+    cell("When", null, moment(order.at).slice(0, 19)),
+    cell("Who", null, order.user + " (" + order.uid + ")"),
+    cell("What", null, order.action),
+    cell("About", "wide", order.about.replace(/0x[0-9a-f]{40,}/gi, short)),
+    cell("Why", "wide", order.reason || "–"))));
+  byId("orders-none").hidden = report.orders.length > 0;
 }
 
 function showMessage(report, now) {
@@ -193,7 +237,7 @@ function showQuestionFailed(error) {
 }
 
 /** Shows what the location's hash asks for: `#message/LANE/INDEX`, or `#find/DIGITS`. */
-async function showAsked(now) {
+async function showAsked() {
   const [what, first, second] = location.hash.slice(1).split("/").map(decodeURIComponent);
   const isAsked = what === "message" || what === "find";
   byId("message").hidden = !isAsked;
@@ -215,34 +259,50 @@ async function showAsked(now) {
 
 let answeredAt = null;
 let now = Date.now();
+let news = null;
 
-async function refresh() {
-  try {
-    const { status } = await ask("status");
-    now = status.now;
-    showStatus(status);
-    const [lanes, underWay] = await Promise.all([
-      ask("lanes"), ask("messages?" + new URLSearchParams({ unfinished: "true", limit: String(UNDER_WAY_SHOWN) })),
-    ]);
-    showLanes(lanes.lanes, now);
-    showUnderWay(underWay.messages, now);
-    await showAsked(now);
+function showOld(why) {
+  const since = answeredAt === null ? "" : " What is shown is " + duration(Date.now() - answeredAt) + " old.";
+  byId("stale").textContent = "The daemon does not answer: " + why + "." + since;
+  byId("stale").hidden = false;
+  byId("ready").textContent = "no answer";
+  byId("ready").className = "pill bad";
+}
+
+async function showNews(reply) {
+  if (reply.status) {
+    now = reply.status.now;
     answeredAt = Date.now();
+    showStatus(reply.status);
     byId("stale").hidden = true;
-  } catch (error) {
-    const since = answeredAt === null ? "" : " What is shown is " + duration(Date.now() - answeredAt) + " old.";
-    byId("stale").textContent = "The daemon does not answer: " + error.message + "." + since;
-    byId("stale").hidden = false;
-    const ready = byId("ready");
-    ready.textContent = "no answer";
-    ready.className = "pill bad";
+    if (!byId("message").hidden) await showAsked();
   }
+  if (reply.lanes) showLanes(reply.lanes);
+  if (reply.messages) showUnderWay(reply.messages);
+  if (reply.evidence) showEvidence(reply.evidence);
+  if (reply.audit) showOrders(reply.audit);
 }
 
-async function live() {
-  await refresh();
-  setTimeout(live, document.hidden ? HIDDEN_POLL_MILLIS : POLL_MILLIS);
+/** Has the daemon tell what changes. The browser itself calls again after a broken connection, not after a refusal. */
+function follow() {
+  if (news !== null) news.close();
+  news = new EventSource("/api/v1/news");
+  news.onmessage = (event) => {
+    try {
+      showNews(replyOf(JSON.parse(event.data)));
+    } catch (error) {
+      showOld(error.message);
+    }
+  };
+  news.onerror = () => {
+    showOld("it is called again");
+    if (news.readyState === EventSource.CLOSED) setTimeout(follow, REFUSED_MILLIS);
+  };
 }
+
+setInterval(() => {
+  if (answeredAt !== null && !document.hidden && Date.now() - answeredAt > SILENCE_MILLIS) showOld("nothing comes from it");
+}, 1000);
 
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -257,7 +317,7 @@ byId("close").addEventListener("click", (event) => {
   byId("query").focus();
 });
 addEventListener("hashchange", async () => {
-  await showAsked(now);
+  await showAsked();
   if (!byId("message").hidden) byId("message-title").focus();
 });
 addEventListener("keydown", (event) => {
@@ -269,5 +329,7 @@ addEventListener("keydown", (event) => {
     location.hash = "";
   }
 });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-live();
+// A page that nobody sees needs no news.
+document.addEventListener("visibilitychange", () => { if (document.hidden) news.close(); else follow(); });
+showAsked();
+follow();
