@@ -1,6 +1,7 @@
 //! What an operator sees of a running relay: commands, the page in a real browser, the picture in a terminal.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -18,6 +19,9 @@ const NEWS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The user and the group that may nothing, on every Debian.
+const NOBODY: u32 = 65_534;
 
 /// The commands against one running daemon.
 struct Desk {
@@ -87,7 +91,10 @@ fn an_operator_sees_what_is_stuck_and_why() {
         let chain = trial.scene.towns[0].city.name.clone();
         browser::look(&format!("http://127.0.0.1:{port}/"), &chain, Path::new(&screenshots(&dir))).await?;
         in_a_terminal(&desk, &relay, &lane).await?;
+        init_asks(&trial, &dir).await?;
         orders_are_kept(&desk).await?;
+        a_configuration_is_reloaded(&desk).await?;
+        a_stranger_is_refused(&trial, &relay, &dir).await?;
 
         for attester in away {
             trial.world.run(attester)?;
@@ -226,6 +233,96 @@ async fn orders_are_kept(desk: &Desk) -> anyhow::Result<()> {
         "{audit}"
     );
     ensure!(desk.data(&["audit", "--limit", "1"]).await?["orders"].as_array().is_some_and(|orders| orders.len() == 1));
+    Ok(())
+}
+
+/// A changed configuration is taken over whole or not at all, and what comes of it is said.
+async fn a_configuration_is_reloaded(desk: &Desk) -> anyhow::Result<()> {
+    let keys = |changes: &Value| -> Vec<String> {
+        let changes = changes.as_array().map_or(&[][..], Vec::as_slice);
+        changes.iter().filter_map(|change| change["key"].as_str().map(str::to_owned)).collect()
+    };
+    let before = std::fs::read_to_string(&desk.config)?;
+    let filter = "info,cityrelay=debug";
+    ensure!(before.contains(filter), "{before}");
+    std::fs::write(&desk.config, before.replace(filter, "info,cityrelay=trace"))?;
+    let report = desk.data(&["reload", "--reason", "a closer look"]).await?;
+    ensure!(keys(&report["applied"]) == ["log.filter"] && keys(&report["needs_restart"]).is_empty(), "{report}");
+    std::fs::write(&desk.config, before.replace(filter, "info").replace("[node]", "[node]\nno_such_key = 1"))?;
+    let said = desk.refused(&["reload"], 2).await?;
+    ensure!(said.contains("no_such_key"), "{said}");
+    std::fs::write(&desk.config, before)?;
+    // What was refused has changed nothing: the way back is from the value before it.
+    let report = desk.data(&["reload"]).await?;
+    ensure!(keys(&report["applied"]) == ["log.filter"], "{report}");
+    ensure!(report["applied"][0]["from"] == "info,cityrelay=trace", "{report}");
+    let audit = desk.data(&["audit", "--limit", "3"]).await?;
+    let abouts: Vec<_> = audit["orders"].as_array().context("a list")?.iter().map(|order| &order["about"]).collect();
+    ensure!(abouts == ["reload", "reload", "reload"], "{audit}");
+    ensure!(audit["orders"][2]["reason"] == "a closer look", "{audit}");
+    Ok(())
+}
+
+/// Another user is kept out twice: by the mode of the socket, and by the daemon, which the kernel tells who asks.
+async fn a_stranger_is_refused(trial: &Trial, relay: &str, dir: &Path) -> anyhow::Result<()> {
+    ensure!(rustix::process::getuid().is_root(), "only root can be another user for a moment: run this test as root");
+    let everybody = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    let socket = trial.world.socket(relay);
+    let (program, config) = (dir.join("cityrelay"), dir.join("stranger.toml"));
+    std::fs::copy(program::cityrelay(), &program)?;
+    std::fs::write(&config, format!("[control]\nsocket = \"{}\"\n", socket.display()))?;
+    for (path, mode) in [(dir, 0o755), (&program, 0o755), (&config, 0o644)] {
+        everybody(path, mode)?;
+    }
+    let ask = async |arguments: &[&str]| -> anyhow::Result<String> {
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(&config).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(COMMAND_TIMEOUT, command.uid(NOBODY).gid(NOBODY).output()).await??;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(5), "{arguments:?} ended with {}: {said}", output.status);
+        Ok(said)
+    };
+    let said = ask(&["status"]).await?;
+    ensure!(said.contains(&socket.display().to_string()), "{said}");
+    everybody(&socket, 0o666)?;
+    for arguments in [&["status"][..], &["pause", "trade"], &["reload"]] {
+        let said = ask(arguments).await?;
+        ensure!(said.contains(&format!("(uid {NOBODY}) may not ask this daemon")), "{arguments:?}: {said}");
+    }
+    Ok(everybody(&socket, 0o600)?)
+}
+
+/// `init` on a terminal asks for what was not given, and pins an anchor only after somebody has typed what another
+/// institution read out.
+async fn init_asks(trial: &Trial, dir: &Path) -> anyhow::Result<()> {
+    let city = &trial.scene.towns[0].city;
+    let settings = city.toml.lines().filter(|line| !line.starts_with("anchor") && !line.starts_with("domain"));
+    let settings: Vec<String> = settings.map(str::to_owned).collect();
+    let program = program::cityrelay().display().to_string();
+    let start = |folder: &Path| {
+        let folder = folder.display().to_string();
+        let mut command = vec![&*program, "--config", &folder, "init", "relay", "--chain", &city.name];
+        command.extend(settings.iter().flat_map(|setting| ["--chain-set", setting]));
+        Terminal::start(&command, 60, 200)
+    };
+    let (folder, other) = (dir.join("asked"), dir.join("not-compared"));
+    for (folder, is_compared) in [(&other, false), (&folder, true)] {
+        let mut asking = start(folder)?;
+        asking.wait_for("a question for the name", |text| text.contains("Name of this relay")).await?;
+        asking.press("relay-asked\n")?;
+        asking.wait_for("a question for the anchor", |text| text.contains("type its last eight digits:")).await?;
+        let text = asking.text().split_whitespace().collect::<String>();
+        let hash = text.split("hasthehash0x").nth(1).and_then(|rest| rest.get(..64)).context("a hash")?.to_owned();
+        asking.press(&format!("{}\n", if is_compared { &hash[56..] } else { "00000000" }))?;
+        let status = asking.wait_for_end().await?;
+        ensure!(status.code() == Some(if is_compared { 0 } else { 5 }), "{status}: {}", asking.text());
+        let made = folder.join(format!("chain-{}.toml", city.name));
+        ensure!(made.exists() == is_compared && folder.join("own.toml").exists() == is_compared, "{}", made.display());
+        if is_compared {
+            ensure!(std::fs::read_to_string(&made)?.contains(&hash), "the anchor is not the one that was compared");
+            ensure!(std::fs::read_to_string(folder.join("own.toml"))?.contains("name = \"relay-asked\""));
+        }
+    }
     Ok(())
 }
 
