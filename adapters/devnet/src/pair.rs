@@ -47,10 +47,11 @@ pub struct Pairing {
 
 impl Pairing {
     /// The pairing with this name: two plans with a `+` between them, such as `ibft2+bcos`; `mixed` for the demo's,
-    /// `qbft+bcos`, and `alike` for two QBFT chains.
+    /// `qbft+bcos`, `mixed-gm` for the same with a GM chain, and `alike` for two QBFT chains.
     pub fn from_name(name: &str) -> Option<Self> {
         let plans = match name {
             "mixed" => "qbft+bcos",
+            "mixed-gm" => "qbft+bcos-gm",
             "alike" => "qbft+qbft",
             plans => plans,
         };
@@ -150,8 +151,10 @@ mod tests {
         assert!(matches!(&pairing.first, CityPlan::SealedEvm(config)
             if config.mode == SealMode::EdgeBls && !config.has_storage_proofs));
         assert!(matches!(&pairing.second, CityPlan::SealedEvm(config) if config.mode == SealMode::QbftContract));
-        let gm = Pairing::from_name("qbft+bcos-gm").expect("a pairing");
-        assert!(matches!(&gm.second, CityPlan::WeightedBcos(config) if config.suite == CryptoSuite::Gm));
+        for name in ["qbft+bcos-gm", "mixed-gm"] {
+            let gm = Pairing::from_name(name).expect("a pairing");
+            assert!(matches!(&gm.second, CityPlan::WeightedBcos(config) if config.suite == CryptoSuite::Gm));
+        }
         assert!(Pairing::from_name("mixed").is_some() && Pairing::from_name("alike").is_some());
         assert!(Pairing::from_name("qbft").is_none() && Pairing::from_name("qbft+clique").is_none());
     }

@@ -155,6 +155,9 @@ pub(super) struct DemoArguments {
     /// Keep running afterwards, and print where nodes and metrics are
     #[arg(long)]
     pub(super) watch: bool,
+    /// Let the second city's chain hash and sign with SM3 and SM2
+    #[arg(long)]
+    pub(super) gm: bool,
     /// Folder for everything, kept afterwards [default: a temporary one, removed after a success]
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
@@ -165,7 +168,7 @@ pub(super) struct DemoChainsArguments {
     /// Folder for the file that says where the chains are
     #[arg(long, value_name = "DIR")]
     pub(super) dir: PathBuf,
-    /// Which chains: mixed, alike, or the names of two with a + between them
+    /// Which chains: mixed, mixed-gm, alike, or the names of two with a + between them
     #[arg(long, value_name = "PAIRING", default_value = "mixed")]
     pub(super) pairing: String,
 }

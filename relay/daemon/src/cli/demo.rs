@@ -16,7 +16,8 @@ pub(super) async fn demo(arguments: &DemoArguments) -> Result<Answer, Failure> {
         .dir
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("cityrelay-demo-{}", std::process::id())));
-    let options = DemoOptions { dir: dir.clone(), binary, watch: arguments.watch };
+    let pairing = if arguments.gm { "mixed-gm" } else { "mixed" };
+    let options = DemoOptions { dir: dir.clone(), binary, pairing, watch: arguments.watch };
     // Dropping the demo ends its processes, also when it is told to stop.
     let terminated = async {
         match signal(SignalKind::terminate()) {

@@ -51,7 +51,7 @@ impl City {
 /// When the chains don't start, or the file can't be written.
 pub async fn serve(dir: &Path, pairing: &str, until: impl Future<Output = ()>) -> anyhow::Result<()> {
     let Some(pairing) = Pairing::from_name(pairing) else {
-        bail!("{pairing:?} is no pairing: mixed, alike, or the names of two chains with a + between them")
+        bail!("{pairing:?} is no pairing: mixed, mixed-gm, alike, or the names of two chains with a + between them")
     };
     let pair = Pair::start(pairing).await.context("start the chains")?;
     let cities = pair.cities().iter().map(|(name, section)| City::of_section(name, section));

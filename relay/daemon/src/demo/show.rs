@@ -37,6 +37,8 @@ pub struct DemoOptions {
     pub dir: PathBuf,
     /// This program.
     pub binary: PathBuf,
+    /// Name of the two chains' pairing.
+    pub pairing: &'static str,
     /// Keep running afterwards.
     pub watch: bool,
 }
@@ -47,7 +49,7 @@ pub struct DemoOptions {
 /// When something does not work, or an invariant does not hold.
 pub async fn show(options: &DemoOptions) -> anyhow::Result<(String, Value)> {
     let mut say = Narrator::new();
-    let mut world = World::start(&options.dir, &options.binary, "mixed").await?;
+    let mut world = World::start(&options.dir, &options.binary, options.pairing).await?;
     let names: Vec<&str> = world.cities().iter().map(|city| city.name.as_str()).collect();
     say.say(&format!("two chains run: {} (stand-ins with real seals and a real EVM)", names.join(" and ")));
 
