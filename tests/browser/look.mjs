@@ -4,18 +4,10 @@
 //
 // CHAIN is a chain whose blocks go on. Fails with the first thing that is not as it should be; prints one line when all is.
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
+import { WAIT, launch } from "./chromium.mjs";
 
 const [url, chain, screenshots] = process.argv.slice(2);
-const executablePath = process.env.CITYRELAY_CHROMIUM ?? "/usr/bin/chromium";
-// Generous: the machine may be busy with six daemons.
-const WAIT = { timeout: 60_000 };
-
-const browser = await chromium.launch({
-  executablePath,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch();
 const complaints = [];
 const requests = [];
 

@@ -89,12 +89,16 @@ fn an_operator_sees_what_is_stuck_and_why() {
         let lane = something_is_stuck(&desk).await?;
         let port = trial.parties[0].metrics_port;
         let chain = trial.scene.towns[0].city.name.clone();
-        browser::look(&format!("http://127.0.0.1:{port}/"), &chain, Path::new(&screenshots(&dir))).await?;
+        let (page, screenshots) = (format!("http://127.0.0.1:{port}/"), browser::screenshots(&dir));
+        browser::look("look.mjs", &page, &chain, &screenshots).await?;
         in_a_terminal(&desk, &relay, &lane).await?;
         init_asks(&trial, &dir).await?;
         orders_are_kept(&desk).await?;
+        browser::look("records.mjs", &page, "orders", &screenshots).await?;
         a_configuration_is_reloaded(&desk).await?;
         a_stranger_is_refused(&trial, &relay, &dir).await?;
+
+        the_page_follows_a_restart(&mut trial, &relay, &page, &screenshots).await?;
 
         for attester in away {
             trial.world.run(attester)?;
@@ -106,9 +110,28 @@ fn an_operator_sees_what_is_stuck_and_why() {
     });
 }
 
-/// A folder that people can look into afterwards, where `CITYRELAY_SCREENSHOTS` names one.
-fn screenshots(dir: &Path) -> String {
-    std::env::var("CITYRELAY_SCREENSHOTS").unwrap_or_else(|_| dir.join("screenshots").display().to_string())
+/// The page says that nobody answers, and goes on by itself once somebody does.
+async fn the_page_follows_a_restart(
+    trial: &mut Trial,
+    relay: &str,
+    page: &str,
+    screenshots: &Path,
+) -> anyhow::Result<()> {
+    let is_open = screenshots.join("open");
+    drop(std::fs::remove_file(&is_open));
+    tokio::try_join!(browser::look("records.mjs", page, "return", screenshots), async {
+        let deadline = Instant::now() + NEWS_TIMEOUT;
+        while !is_open.exists() {
+            ensure!(Instant::now() < deadline, "the page does not open");
+            sleep(Duration::from_millis(100)).await;
+        }
+        trial.world.kill(relay).await?;
+        // Longer than the browser waits before it calls again.
+        sleep(Duration::from_secs(4)).await;
+        trial.world.run(relay)?;
+        trial.world.wait_for(relay, START_TIMEOUT).await
+    })?;
+    Ok(())
 }
 
 async fn everything_is_finished(desk: &Desk) -> anyhow::Result<()> {

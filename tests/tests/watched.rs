@@ -23,7 +23,7 @@ use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use cityrelay_journal::{Journal, Options};
 use cityrelay_tests::process::prometheus::{Prometheus, deployed};
 use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
-use cityrelay_tests::process::{play, program};
+use cityrelay_tests::process::{browser, play, program};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
@@ -344,7 +344,9 @@ impl Watched {
             self.alert("CityRelayEvidence", instance),
             self.wait_for_trouble(instance, "chain-frozen"),
         )?;
-        Ok(())
+        let party = self.trial.parties.iter().find(|party| party.name == instance).context("a party")?;
+        let page = format!("http://127.0.0.1:{}/", party.metrics_port);
+        browser::look("records.mjs", &page, "evidence", &browser::screenshots(&self.dir)).await
     }
 
     /// Has the application of a city send a transaction, so that its chain has a reason for a block.

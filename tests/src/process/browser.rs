@@ -14,12 +14,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("browser")
 }
 
-/// Runs `look.mjs` on the page at `url`; its screenshots go to `screenshots`.
+/// Runs a script of `tests/browser` on the page at `url`; its screenshots go to `screenshots`.
 ///
 /// # Errors
 /// With everything that the script says, when something is not as it should be; with the command that installs what is
 /// missing.
-pub async fn look(url: &str, chain: &str, screenshots: &Path) -> anyhow::Result<()> {
+pub async fn look(script: &str, url: &str, about: &str, screenshots: &Path) -> anyhow::Result<()> {
     let chromium =
         std::env::var_os("CITYRELAY_CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), Into::into);
     ensure!(chromium.exists(), "no {}: apt-get install -y --no-install-recommends chromium", chromium.display());
@@ -27,8 +27,8 @@ pub async fn look(url: &str, chain: &str, screenshots: &Path) -> anyhow::Result<
     ensure!(driver.exists(), "no {}: (cd tests/browser && npm ci)", driver.display());
     std::fs::create_dir_all(screenshots)?;
     let looking = Command::new("node")
-        .arg(folder().join("look.mjs"))
-        .args([url, chain])
+        .arg(folder().join(script))
+        .args([url, about])
         .arg(screenshots)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -36,6 +36,12 @@ pub async fn look(url: &str, chain: &str, screenshots: &Path) -> anyhow::Result<
     let output =
         tokio::time::timeout(TIMEOUT, looking).await.context("the browser does not end")?.context("run node")?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "the page at {url}:\n{said}");
+    ensure!(output.status.success(), "{script} on the page at {url}:\n{said}");
     Ok(())
+}
+
+/// A folder that people can look into afterwards, where `CITYRELAY_SCREENSHOTS` names one.
+#[must_use]
+pub fn screenshots(dir: &Path) -> PathBuf {
+    std::env::var_os("CITYRELAY_SCREENSHOTS").map_or_else(|| dir.join("screenshots"), PathBuf::from)
 }

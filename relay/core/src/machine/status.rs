@@ -239,6 +239,7 @@ impl Machine {
     fn desk_status(&self, desk: &Desk) -> FlowStatus {
         let client = self.clients.get(&desk.lane.origin(desk.flow.direction).domain);
         let waits_for = match client {
+            Some(client) if client.is_frozen() => WaitReason::Frozen,
             _ if self.is_paused(desk.flow) => WaitReason::Paused,
             Some(client) => desk.waits_for(client),
             None => WaitReason::Idle,
