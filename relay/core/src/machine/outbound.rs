@@ -21,6 +21,9 @@ use crate::record::{ExtensionRecord, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::VerifiedExtension;
 
+/// A node that fails is paused, and another one is asked: after so many failures in a row none of them is of use.
+const FAILURES_IN_ROW: u32 = 3;
+
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub flow: Flow,
@@ -150,6 +153,11 @@ impl Outbound {
         if self.tries == 0 {
             self.next_observe = self.next_observe.min(now);
         }
+    }
+
+    /// Whether the nodes have failed so often in a row that it is no accident.
+    pub const fn is_failing(&self) -> bool {
+        self.tries >= FAILURES_IN_ROW
     }
 
     fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {

@@ -20,6 +20,8 @@ pub enum WaitReason {
     Idle,
     /// Entries were seen; a verified header that proves them is awaited.
     Header,
+    /// The chain's nodes fail to show, or to prove, what the flow holds there.
+    Nodes,
     /// The chain's headers are held back.
     HeldBack,
     /// The client of the chain is frozen until an operator decides.
@@ -48,9 +50,10 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// Every reason, for documentation and metric labels.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Idle,
         Self::Header,
+        Self::Nodes,
         Self::HeldBack,
         Self::Frozen,
         Self::Checkpoint,
@@ -71,6 +74,7 @@ impl WaitReason {
         match self {
             Self::Idle => "idle",
             Self::Header => "header",
+            Self::Nodes => "nodes",
             Self::HeldBack => "held-back",
             Self::Frozen => "frozen",
             Self::Checkpoint => "checkpoint",
@@ -99,7 +103,7 @@ impl WaitReason {
             Self::Idle => "nobody",
             Self::Header | Self::HeldBack => "the chain's validators",
             Self::Frozen | Self::Dispute | Self::Paused => "the operator",
-            Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
+            Self::Nodes | Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
             Self::Attestations => "the attesters",
             Self::Peer | Self::Acceptance | Self::Outcome => "the peer",
             Self::Retry => "this relay",
@@ -275,9 +279,12 @@ impl Machine {
         } else if out.hint > out.durable.index {
             match client {
                 Some(client) if client.held.is_some() => WaitReason::HeldBack,
+                _ if out.is_failing() => WaitReason::Nodes,
                 _ if out.checkpoint.is_some() => WaitReason::Checkpoint,
                 _ => WaitReason::Header,
             }
+        } else if out.is_failing() {
+            WaitReason::Nodes
         } else {
             WaitReason::Idle
         };

@@ -22,6 +22,7 @@ use crate::recovery::RecoveredClient;
 
 mod older_journals;
 mod sets;
+mod waiting;
 
 const NOW: UnixMillis = UnixMillis(1_000_000);
 const PEER: PeerId = PeerId(1);

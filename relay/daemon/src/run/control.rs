@@ -179,7 +179,7 @@ impl Backend {
             state: match () {
                 () if reason.needs_operator() => LaneState::Stuck,
                 () if reason == WaitReason::Paused => LaneState::Paused,
-                () if depth == 0 => LaneState::Idle,
+                () if depth == 0 && reason != WaitReason::Nodes => LaneState::Idle,
                 () => LaneState::Moving,
             },
             depth,

@@ -59,9 +59,9 @@ impl Standing {
     }
 }
 
-/// Whether an operator holds the flow up, with or without messages.
+/// Whether the flow is held up, with or without messages.
 const fn is_held(reason: WaitReason) -> bool {
-    reason.needs_operator() || matches!(reason, WaitReason::Paused)
+    reason.needs_operator() || matches!(reason, WaitReason::Paused | WaitReason::Nodes)
 }
 
 /// How far the messages of a lane have come, by what is durable: each number is an index, and what holds for it holds

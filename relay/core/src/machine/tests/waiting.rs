@@ -1,0 +1,38 @@
+//! What a flow says that it waits for.
+
+use super::*;
+use crate::machine::status::{FlowStatus, WaitReason};
+
+fn standing(driven: &Driven) -> FlowStatus {
+    let flows = driven.machine.status().flows;
+    flows.into_iter().find(|found| found.flow == flow(Direction::Outbox)).unwrap()
+}
+
+#[test]
+fn a_flow_whose_nodes_fail_again_and_again_does_not_look_idle() {
+    let mut driven = Bench::new(Some("here")).start();
+    driven.effects();
+    let flow = flow(Direction::Outbox);
+    for failures in 1..=4 {
+        driven.give(Input::HintRead { flow, answer: Fetched::Failed });
+        let expected = if failures < 3 { WaitReason::Idle } else { WaitReason::Nodes };
+        assert_eq!(standing(&driven).waits_for, expected, "after {failures} failures");
+        driven.now = UnixMillis(driven.now.0 + 60_000);
+        driven.give(Input::Tick);
+    }
+    driven.give(Input::HintRead { flow, answer: Fetched::Some(point(0)) });
+    assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "they answer");
+}
+
+#[test]
+fn an_attester_that_is_asked_about_a_header_that_it_lacks_does_not_look_idle() {
+    let mut driven = Bench::new(None).start();
+    driven.greet(PEER, Role::Relay, vec![]);
+    assert_eq!(standing(&driven).waits_for, WaitReason::Idle);
+    let claim = extension(0, 3, 11).claim_without_payloads();
+    driven.frame(PEER, Frame::AttestRequest { claim, index: Index(3), epoch: Epoch(1) });
+    let stands = standing(&driven);
+    assert_eq!((stands.waits_for, stands.hint, stands.durable), (WaitReason::Header, Index(3), Index(0)));
+    driven.give(Input::PeerDown(PEER));
+    assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "nobody asks any more");
+}
