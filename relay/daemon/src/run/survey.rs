@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cityrelay_api::target::{Funds, LaneState};
-use cityrelay_core::ids::{Domain, LaneId, UnixMillis};
+use cityrelay_core::ids::{Domain, Height, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_journal::Journal;
 use tokio::task::JoinHandle;
@@ -79,12 +79,14 @@ impl Surveyor {
         let chains = handles.chains.iter().filter(|(_, chain)| chain.source.is_some() || chain.target.is_some());
         let mut tasks: Vec<JoinHandle<()>> = chains
             .map(|(domain, _)| {
+                lock(&found).chains.insert(*domain, ChainSurvey::default());
                 let look = Look {
                     handles: handles.clone(),
                     journal: journal.clone(),
                     domain: *domain,
                     found: found.clone(),
                     suspects: BTreeSet::new(),
+                    reached: Height::default(),
                 };
                 tokio::spawn(look.run())
             })
@@ -151,6 +153,8 @@ struct Look {
     found: Arc<Mutex<Survey>>,
     /// Flows that differed at the last look.
     suspects: BTreeSet<Flow>,
+    /// The highest block that the nodes have shown at a comparison.
+    reached: Height,
 }
 
 impl Look {
@@ -190,7 +194,9 @@ impl Look {
     }
 
     async fn audit(&mut self, chain: &super::plan::ChainHandles) {
-        let audit::Audit { differences, is_complete } = audit::audit(&self.handles, &self.journal, self.domain).await;
+        let compared = audit::audit(&self.handles, &self.journal, self.domain, &mut self.reached).await;
+        // What was found before stands until something can be compared again.
+        let Some(audit::Audit { differences, is_complete }) = compared else { return };
         let certain: BTreeSet<Flow> = differences.intersection(&self.suspects).copied().collect();
         for flow in &certain {
             error!(chain = chain.name, lane = %flow.lane, direction = flow.direction.as_str(), "journal and chain differ");

@@ -6,7 +6,8 @@
 //! 2. the journal holds entries that were proved at a height which the chain has reached, and the chain has fewer;
 //! 3. the journal says that the chain took more in than it says itself.
 //!
-//! That the chain is ahead of the journal is no difference. A node that lags, or lies, can look like one for a moment.
+//! That the chain is ahead of the journal is no difference, and nodes that show less of the chain than they did before
+//! are not compared with: they only lag. One that lies can look like a difference for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use super::asked;
 use crate::run::plan::Handles;
 
 /// What came of a comparison.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Audit {
     /// Flows that differ.
     pub differences: BTreeSet<Flow>,
@@ -37,15 +38,15 @@ struct Said {
     is_kept: bool,
 }
 
-/// Compares the journal with the chain.
-pub(super) async fn audit(handles: &Handles, journal: &Journal, domain: Domain) -> Audit {
-    let Some(chain) = handles.chains.get(&domain) else { return Audit::default() };
+/// Compares the journal with the chain, whose nodes have shown `reached` before; `None` when nothing could be compared.
+pub(super) async fn audit(handles: &Handles, journal: &Journal, domain: Domain, reached: &mut Height) -> Option<Audit> {
+    let chain = handles.chains.get(&domain)?;
     // In this order: what the journal holds, then how high the chain is, then what it holds.
     let reading = journal.clone();
     let counts = match tokio::task::spawn_blocking(move || reading.flows()).await {
         Ok(Ok(counts)) => counts.into_iter().map(|counts| (counts.flow, counts)).collect::<BTreeMap<_, _>>(),
         Ok(Err(error)) => return unreadable(&error),
-        Err(_) => return Audit::default(),
+        Err(_) => return None,
     };
     let mut is_complete = true;
     let mut tip = None;
@@ -53,6 +54,10 @@ pub(super) async fn audit(handles: &Handles, journal: &Journal, domain: Domain) 
         tip = asked(&chain.name, "tip", source.tip()).await;
         is_complete &= tip.is_some();
     }
+    if tip.is_some_and(|tip| tip < *reached) {
+        return None;
+    }
+    *reached = tip.unwrap_or(*reached);
     let mut said = Vec::new();
     for (lane, identity) in &handles.lanes {
         for direction in [Direction::Outbox, Direction::Inbox] {
@@ -72,15 +77,15 @@ pub(super) async fn audit(handles: &Handles, journal: &Journal, domain: Domain) 
     }
     let journal = journal.clone();
     match tokio::task::spawn_blocking(move || compare(&journal, &counts, tip, &said)).await {
-        Ok(Ok(differences)) => Audit { differences, is_complete },
+        Ok(Ok(differences)) => Some(Audit { differences, is_complete }),
         Ok(Err(error)) => unreadable(&error),
-        Err(_) => Audit::default(),
+        Err(_) => None,
     }
 }
 
-fn unreadable(error: &JournalError) -> Audit {
+fn unreadable(error: &JournalError) -> Option<Audit> {
     warn!(%error, "the journal can't be read to compare it with a chain");
-    Audit::default()
+    None
 }
 
 fn compare(
