@@ -32,6 +32,12 @@ try {
   await page.waitForFunction(([name, old]) => document.querySelector(`[data-chain="${name}"]`).innerText !== old,
     [chain, before], WAIT);
 
+  // Ages grow while nothing else changes.
+  const age = () => page.locator("#lanes tr td[data-label=Age]").first().innerText();
+  await page.waitForFunction(() => document.querySelector("#lanes td[data-label=Age]").innerText.includes(" s"), null, WAIT);
+  const young = await age();
+  await page.waitForFunction((old) => document.querySelector("#lanes td[data-label=Age]").innerText !== old, young, WAIT);
+
   // What is stuck, why, and who must act: fewer attesters run than must sign.
   await page.waitForFunction(() => [...document.querySelectorAll("#lanes tr")].some((row) =>
     row.innerText.includes("attestations") && row.innerText.includes("the attesters")), null, WAIT);

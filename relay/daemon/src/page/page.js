@@ -260,6 +260,8 @@ async function showAsked() {
 let answeredAt = null;
 let now = Date.now();
 let news = null;
+/** The newest answer of each kind: ages grow while nothing else changes. */
+const newest = {};
 
 function showOld(why) {
   const since = answeredAt === null ? "" : " What is shown is " + duration(Date.now() - answeredAt) + " old.";
@@ -269,16 +271,17 @@ function showOld(why) {
   byId("ready").className = "pill bad";
 }
 
-async function showNews(reply) {
+function showNews(reply) {
+  Object.assign(newest, reply);
   if (reply.status) {
     now = reply.status.now;
     answeredAt = Date.now();
     showStatus(reply.status);
     byId("stale").hidden = true;
-    if (!byId("message").hidden) await showAsked();
+    if (!byId("message").hidden) showAsked();
   }
-  if (reply.lanes) showLanes(reply.lanes);
-  if (reply.messages) showUnderWay(reply.messages);
+  if (newest.lanes && (reply.lanes || reply.status)) showLanes(newest.lanes);
+  if (newest.messages && (reply.messages || reply.status)) showUnderWay(newest.messages);
   if (reply.evidence) showEvidence(reply.evidence);
   if (reply.audit) showOrders(reply.audit);
 }
