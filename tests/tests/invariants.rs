@@ -45,7 +45,7 @@ fn i1_what_the_source_did_not_finalise_is_never_taken_in() {
 fn i2_exactly_once_whatever_crashes_after_which_effect() {
     // Two relays and an attester, each dying after each of its first effects, in steps that share no factor with the
     // rhythm of the polls.
-    for (who, last, step) in [(0, 270, 7), (1, 270, 7), (2, 110, 3)] {
+    for (who, last, step) in [(0, 250, 7), (1, 250, 7), (2, 110, 3)] {
         for effects in (0..last).step_by(step) {
             let mut world = short(2);
             // Enough for every process to do something all the time.

@@ -84,11 +84,16 @@ pub struct Process {
     pub weather: ProcessWeather,
 }
 
+/// The key of process number `id`; attesters sign heads with it.
+pub(super) fn signing_key(id: u32) -> SigningKey {
+    SigningKey::from_slice(&[u8::try_from(id + 1).unwrap(); 32]).unwrap()
+}
+
 impl Process {
     /// A process that has not started yet.
     #[must_use]
     pub fn new(id: u32, config: MachineConfig) -> Self {
-        let key = SigningKey::from_slice(&[u8::try_from(id + 1).unwrap(); 32]).unwrap();
+        let key = signing_key(id);
         Self {
             role: config.role,
             config,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
-use cityrelay_core::attestation::Committee;
+use cityrelay_core::attestation::{Committee, attester_id};
 use cityrelay_core::frame::{Frame, Role};
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::{Hash32, keccak256};
@@ -18,7 +18,7 @@ use crate::simulation::dice::Dice;
 use crate::simulation::model_chain::{ChainKind, ModelChain, genesis};
 use crate::simulation::model_client::MODEL_ADAPTER;
 use crate::simulation::model_gateway::{ModelGateway, model_domain};
-use crate::simulation::process::Process;
+use crate::simulation::process::{Process, signing_key};
 use crate::simulation::weather::{Fault, Plan};
 
 /// When every run begins.
@@ -248,10 +248,16 @@ impl World {
                 *other != number && (number < RELAYS || *other < RELAYS)
             });
             config.peers = others
-                .map(|other| PeerSetup {
-                    id: PeerId(u32::try_from(other).unwrap()),
-                    name: format!("process-{other}"),
-                    role: if other < RELAYS { Role::Relay } else { Role::Attester },
+                .map(|other| {
+                    let id = u32::try_from(other).unwrap();
+                    let is_attester = other >= RELAYS;
+                    PeerSetup {
+                        id: PeerId(id),
+                        name: format!("process-{other}"),
+                        role: if is_attester { Role::Attester } else { Role::Relay },
+                        attester: (is_attester && self.dice.chance(900))
+                            .then(|| attester_id(signing_key(id).verifying_key())),
+                    }
                 })
                 .collect();
             for peer in &config.peers {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::attestation::Committee;
 use crate::chain::{ChainPoint, Entry};
 use crate::claim::Claim;
 use crate::frame::{Frame, Role};
 use crate::hash::Hash32;
-use crate::ids::{Epoch, Index, UnixMillis};
+use crate::ids::{AttesterId, Epoch, Index, UnixMillis};
 use crate::lane::Flow;
 use crate::machine::Machine;
 use crate::machine::config::PeerId;
@@ -143,10 +144,17 @@ fn ask_again(io: &Io) -> UnixMillis {
 }
 
 impl Machine {
-    /// The attesters that can be asked.
-    pub(super) fn ready_attesters(&self) -> BTreeSet<PeerId> {
-        let ready = self.peers.values().filter(|peer| peer.setup.role == Role::Attester && peer.is_ready);
-        ready.map(|peer| peer.setup.id).collect()
+    /// The attesters that can be asked for a signature that this committee counts.
+    ///
+    /// One whose address is in no member's place is passed over, but only if every member is a known peer: an address
+    /// that has changed since it was written down must not cost a vote.
+    pub(super) fn attesters_of(&self, committee: &Committee) -> BTreeSet<PeerId> {
+        let attesters = self.peers.values().filter(|peer| peer.setup.role == Role::Attester);
+        let known: BTreeSet<AttesterId> = attesters.clone().filter_map(|peer| peer.setup.attester).collect();
+        let is_whole = committee.members().is_subset(&known);
+        let counts = |address: AttesterId| !is_whole || committee.members().contains(&address);
+        let asked = attesters.filter(|peer| peer.is_ready && peer.setup.attester.is_none_or(counts));
+        asked.map(|peer| peer.setup.id).collect()
     }
 
     pub(super) fn on_claim_loaded(&mut self, flow: Flow, peer: PeerId, entries: Vec<Entry>, tail: Vec<Hash32>) {

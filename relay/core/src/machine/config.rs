@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::attestation::Committee;
 use crate::frame::Role;
 use crate::hash::Hash32;
-use crate::ids::{Domain, Height};
+use crate::ids::{AttesterId, Domain, Height};
 use crate::lane::LaneIdentity;
 use crate::light_client::ProofStrength;
 use crate::opaque::Opaque;
@@ -75,6 +75,8 @@ pub struct PeerSetup {
     pub name: String,
     /// What it does.
     pub role: Role,
+    /// The address that it signs with, where it is an attester and that is known.
+    pub attester: Option<AttesterId>,
 }
 
 /// Sizes and waits, with their defaults.

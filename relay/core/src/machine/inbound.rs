@@ -331,10 +331,10 @@ impl Machine {
         if self.is_paused(flow) {
             return;
         }
-        let attesters = self.ready_attesters();
-        let Some(inbound) = self.inbound.get_mut(&flow) else { return };
+        let Some(inbound) = self.inbound.get(&flow) else { return };
         let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
-        let epoch = committee.epoch();
+        let (attesters, epoch) = (self.attesters_of(committee), committee.epoch());
+        let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         let stale = inbound.queue.iter_mut().filter(|incoming| incoming.is_durable && !incoming.is_ready(epoch));
         inbound.asking.ask(&mut self.io, epoch, &attesters, stale.map(Incoming::unsigned));
     }

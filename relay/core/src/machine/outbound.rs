@@ -405,9 +405,10 @@ impl Machine {
         if self.is_paused(flow) {
             return;
         }
-        let attesters = self.ready_attesters();
-        let Some(out) = self.outbound.get_mut(&flow) else { return };
+        let Some(out) = self.outbound.get(&flow) else { return };
         let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+        let attesters = self.attesters_of(committee);
+        let Some(out) = self.outbound.get_mut(&flow) else { return };
         let unsigned = out.queue.iter_mut().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
         let unsigned = unsigned.map(Outgoing::unsigned);
         out.asking.ask(&mut self.io, committee.epoch(), &attesters, unsigned);

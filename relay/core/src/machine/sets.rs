@@ -97,16 +97,15 @@ impl Machine {
                 continue;
             }
             lacking.next_ask = again;
-            let mut asked = self.ready_attesters();
             let feeding = self.inbound.values().filter(|flow| {
                 flow.lane.origin(flow.flow.direction).domain == fact.domain
                     && self.peers.get(&flow.peer).is_some_and(|peer| peer.is_ready)
             });
-            asked.extend(feeding.map(|flow| flow.peer));
+            let feeding: BTreeSet<PeerId> = feeding.map(|flow| flow.peer).collect();
             for key in self.set_verifiers(fact.domain) {
                 let Some(committee) = self.committees.get(&key) else { continue };
                 let attestation = attestation(fact, key, committee);
-                for peer in &asked {
+                for peer in self.attesters_of(committee).union(&feeding) {
                     self.io.push(Effect::Send { peer: *peer, frame: Frame::SetRequest(attestation) });
                 }
             }
@@ -143,7 +142,6 @@ impl Machine {
     }
 
     fn run_set_errand(&mut self, peer: PeerId, attestation: SetAttestation) {
-        let attesters = self.ready_attesters();
         let Some(committee) = self.committees.get(&(attestation.verifier_domain, attestation.verifier)) else { return };
         if committee.epoch() != attestation.epoch {
             return;
@@ -158,7 +156,8 @@ impl Machine {
             self.io.push(Effect::Send { peer, frame });
         }
         if errand.signatures.len() < committee.quorum() {
-            for attester in attesters {
+            let committee = committee.clone();
+            for attester in self.attesters_of(&committee) {
                 self.io.push(Effect::Send { peer: attester, frame: Frame::SetRequest(attestation) });
             }
         }

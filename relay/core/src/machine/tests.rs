@@ -127,8 +127,8 @@ impl Bench {
         };
         let role = if target.is_some() { Role::Relay } else { Role::Attester };
         let peers = [
-            PeerSetup { id: PEER, name: "far".to_owned(), role: Role::Relay },
-            PeerSetup { id: ATTESTER, name: "attester".to_owned(), role: Role::Attester },
+            PeerSetup { id: PEER, name: "far".to_owned(), role: Role::Relay, attester: None },
+            PeerSetup { id: ATTESTER, name: "attester".to_owned(), role: Role::Attester, attester: None },
         ];
         let config = MachineConfig {
             role,
@@ -321,6 +321,25 @@ fn one_word_of_an_attester_starts_one_round_of_requests() {
     assert_eq!(requests(&driven.frame(ATTESTER, accepted.clone())), []);
     driven.now = UnixMillis(NOW.0 + 60_000);
     assert_eq!(requests(&driven.frame(ATTESTER, accepted)).len(), 3, "later it may have lost them again");
+}
+
+#[test]
+fn an_attester_that_is_in_no_set_is_not_asked_once_every_member_is_known() {
+    let asked = |members: &[u8]| {
+        let mut bench = Bench::new(Some("here")).holding(&[1], vec![]);
+        let address = |seed: u8| Some(attester_id(key(seed).verifying_key()));
+        bench.config.peers[1].attester = address(9);
+        bench.config.peers.extend(members.iter().map(|seed| PeerSetup {
+            id: PeerId(100 + u32::from(*seed)),
+            name: format!("attester-{seed}"),
+            role: Role::Attester,
+            attester: address(*seed),
+        }));
+        let mut driven = bench.start();
+        requests(&driven.greet(ATTESTER, Role::Attester, vec![(flow(Direction::Outbox), point(0))])).len()
+    };
+    assert_eq!(asked(&[1, 2, 3, 4]), 0, "the set is 1 to 4, and this one signs as 9");
+    assert_eq!(asked(&[1, 2, 3]), 1, "it may be the fourth member, with an address that we don't know");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn machine_config(chain: &SourceChain) -> MachineConfig {
         role: Role::Relay,
         chains: vec![source, destination],
         lanes: lanes.collect(),
-        peers: vec![PeerSetup { id: PEER, name: "peer".to_owned(), role: Role::Relay }],
+        peers: vec![PeerSetup { id: PEER, name: "peer".to_owned(), role: Role::Relay, attester: None }],
         limits: Limits::default(),
         jitter_seed: 1,
     }

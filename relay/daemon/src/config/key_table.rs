@@ -49,7 +49,7 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         "peers[].attester",
         "address",
         UNSET,
-        "With role attester: the address that it signs with, as `cityrelay keys show` prints it there; `doctor` compares it with the sets in force.",
+        "With role attester: the address that it signs with, as `cityrelay keys show` prints it there; one that is in no set is not asked while all members are known peers, and `doctor` compares it with the sets in force.",
     ),
     key(
         "peers[].city",

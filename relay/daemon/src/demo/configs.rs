@@ -128,6 +128,9 @@ fn write_peers(text: &mut String, party: &Party, parties: &[Party]) -> anyhow::R
         if !party.is_attester {
             writeln!(text, "address = \"127.0.0.1:{}\"", other.port)?;
         }
+        if other.is_attester {
+            writeln!(text, "attester = \"{}\"", other.attester)?;
+        }
         text.push('\n');
     }
     Ok(())

@@ -114,7 +114,7 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<Plan> {
         peers: (0_u32..)
             .map(PeerId)
             .zip(&config.peers)
-            .map(|(id, peer)| PeerSetup { id, name: peer.name.clone(), role: peer.role })
+            .map(|(id, peer)| PeerSetup { id, name: peer.name.clone(), role: peer.role, attester: peer.attester })
             .collect(),
         limits: limits(config),
         jitter_seed,

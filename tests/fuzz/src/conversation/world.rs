@@ -163,7 +163,7 @@ pub(super) fn config(cast: u8) -> MachineConfig {
         }],
         peers: super::PEERS
             .iter()
-            .map(|(id, role)| PeerSetup { id: *id, name: format!("peer-{}", id.0), role: *role })
+            .map(|(id, role)| PeerSetup { id: *id, name: format!("peer-{}", id.0), role: *role, attester: None })
             .collect(),
         limits: Limits::default(),
         jitter_seed: 1,
