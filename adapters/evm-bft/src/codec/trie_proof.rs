@@ -109,17 +109,14 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Walk<I> {
                         }
                     }
                 }
-                [children @ .., value] if children.len() == 16 => match path.split_first() {
-                    None => {
-                        let value = value.bytes()?;
-                        return Ok((!value.is_empty()).then(|| value.to_vec()));
-                    }
-                    Some((nibble, rest)) => {
-                        let child = children.get(usize::from(*nibble)).ok_or(TrieError::Node)?;
-                        reference = read_reference(*child)?;
-                        path = rest;
-                    }
-                },
+                // No key of these tries is the beginning of another one (hashes of 32 bytes, RLP of indices), so no branch
+                // has a value.
+                [children @ .., Item::Bytes([])] if children.len() == 16 => {
+                    let Some((nibble, rest)) = path.split_first() else { return Ok(None) };
+                    let child = children.get(usize::from(*nibble)).ok_or(TrieError::Node)?;
+                    reference = read_reference(*child)?;
+                    path = rest;
+                }
                 _ => return Err(TrieError::Node),
             }
         }
