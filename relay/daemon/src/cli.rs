@@ -13,6 +13,7 @@ mod gateway;
 mod init;
 mod init_arguments;
 mod intents;
+mod journal;
 mod keys;
 mod lanes;
 mod manuals;
@@ -33,7 +34,9 @@ use clap::{CommandFactory as _, Parser as _};
 use serde_json::json;
 
 use self::answer::{Answer, Exit, Failure};
-use self::arguments::{AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, KeysCommand, MetricsCommand};
+use self::arguments::{
+    AnchorCommand, Arguments, ChainCommand, Command, ConfigCommand, JournalCommand, KeysCommand, MetricsCommand,
+};
 use self::init_arguments::InitCommand;
 use self::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand, RotateCommand};
 use crate::config::Sources;
@@ -92,6 +95,8 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
             RotateCommand::Send(arguments) => wait_for(rotation::send(&sources, &arguments)),
         },
         Command::Doctor => wait_for(doctor::doctor(&sources)),
+        Command::Journal(JournalCommand::Check(arguments)) => journal::check(&sources, &arguments),
+        Command::Journal(JournalCommand::Export(arguments)) => journal::export(&sources, &arguments),
         Command::Status => wait_for(control_commands::status(&sources)),
         Command::Lanes(arguments) => wait_for(control_commands::lanes(&sources, arguments)),
         Command::Messages(arguments) => wait_for(control_commands::messages(&sources, arguments)),

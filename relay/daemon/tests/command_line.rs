@@ -6,6 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cityrelay_core::chain::{ChainPoint, Entry};
+use cityrelay_core::hash::keccak256;
+use cityrelay_core::ids::{Address, Height, Index, LaneId, UnixMillis};
+use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::message::{Message, Payload};
+use cityrelay_core::opaque::Opaque;
+use cityrelay_core::record::{ExtensionRecord, Record};
+use cityrelay_journal::{Journal, Options};
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -385,4 +393,83 @@ fn a_wrong_command_line_is_a_usage_fault() {
     assert_code(&cityrelay(&["chain", "replay"]), 2);
     assert_code(&cityrelay(&["dance"]), 2);
     assert_code(&cityrelay(&["completions", "bash"]), 0);
+}
+
+/// A journal in `dir` with one flow of three messages, in two extensions; the daemon that held it has ended.
+fn closed_journal(dir: &Path) {
+    let flow = Flow { lane: LaneId(keccak256(b"lane")), direction: Direction::Outbox };
+    let message = |index: u64| {
+        Entry::Message(Message {
+            index: Index(index),
+            sender: Address::from_20([7; 20]),
+            receiver: Address::from_20([8; 20]),
+            deadline: UnixMillis(u64::MAX),
+            gas_limit: 1,
+            payload: Payload::Bytes(format!("payload {index}").into_bytes()),
+        })
+    };
+    let mut tip = ChainPoint::start(flow);
+    let mut records = Vec::new();
+    for indices in [1..=2, 3..=3] {
+        let (base, entries): (_, Vec<_>) = (tip, indices.map(message).collect());
+        tip = entries.iter().fold(tip, |point, entry| point.extended(Direction::Outbox, entry.link(flow)));
+        records.push(Record::Extension(ExtensionRecord {
+            flow,
+            base,
+            entries,
+            proved_at: Height(5),
+            block_hash: keccak256(b"block"),
+            block_time: UnixMillis(1),
+            tail: Vec::new(),
+            proof: Opaque { adapter: "model".to_owned(), version: 1, bytes: vec![1] },
+            at: UnixMillis(2),
+        }));
+    }
+    let journal = Journal::open(dir, Options::default()).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    journal.append(records, move |appended| sender.send(appended).unwrap());
+    receiver.recv().unwrap().unwrap();
+    journal.close();
+}
+
+#[test]
+fn a_journal_is_checked_and_exported_while_no_daemon_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, out) = (folder.path().join("journal"), folder.path().join("out.jsonl"));
+    let (dir_text, out_text) = (dir.to_str().unwrap(), out.to_str().unwrap());
+    let check = ["journal", "check", "--json", "--dir", dir_text];
+    let missing = cityrelay(&check);
+    assert_code(&missing, 2);
+    assert!(!dir.exists(), "nothing is made where there is none");
+
+    closed_journal(&dir);
+    let checked = cityrelay(&check);
+    assert_code(&checked, 0);
+    let answer: Value = serde_json::from_str(&stdout(&checked)).unwrap();
+    assert_eq!(answer["data"]["entries"], 3);
+    assert_eq!(answer["data"]["flows"][0]["tip"]["index"], 3);
+    let export = ["journal", "export", "--dir", dir_text, "--out", out_text];
+    assert_code(&cityrelay(&export), 0);
+    let text = fs::read_to_string(&out).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["flow", "entry", "entry", "entry"]);
+    assert_eq!(lines[3]["head"], lines[0]["tip"]["head"]);
+    assert_eq!(lines[1]["body"]["payload_hash"], keccak256(b"payload 1").to_string());
+    assert!(!text.contains(&hex::encode("payload 1")), "payloads are the institutions' own");
+    assert_code(&cityrelay(&export), 2);
+
+    let held = Journal::open(&dir, Options::default()).unwrap();
+    assert_code(&cityrelay(&check), 5);
+    held.close();
+
+    // A payload that no longer has its hash: nothing of the file's own structure tells.
+    let path = dir.join(cityrelay_journal::FILE_NAME);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"payload 2").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let damaged = cityrelay(&check);
+    assert_code(&damaged, 4);
+    assert!(stdout(&damaged).contains("bodies") || stderr(&damaged).contains("bodies"), "{}", stderr(&damaged));
 }

@@ -461,7 +461,8 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Reads every flow from its start: each link must lead to the next head, each body to its link.
+    /// Reads every flow from its start: each link must lead to the next head and the last one to the tip, each body to its
+    /// link, and every head that was released for signing must be on the chain.
     ///
     /// Costs a walk over the whole history: for `doctor`, not for a start. Returns the entries checked.
     ///
@@ -469,7 +470,7 @@ impl<'a> View<'a> {
     /// Those of damage and I/O only.
     pub fn verify(&self) -> Result<u64, JournalError> {
         let mut checked = 0;
-        for FlowCounts { flow, .. } in self.flows()? {
+        for FlowCounts { flow, tip, .. } in self.flows()? {
             let mut point = ChainPoint::start(flow);
             spans::each_after(self.rows, flow, Index(0), |span| {
                 for link in spans::links_of(flow, &span) {
@@ -482,6 +483,17 @@ impl<'a> View<'a> {
                 match spans::entries_of(self.rows, flow, &span) {
                     Ok(_) | Err(JournalError::Pruned { .. }) => Ok(true),
                     Err(error) => Err(error),
+                }
+            })?;
+            if point != tip {
+                return Err(JournalError::Inconsistent { table: Table::Flows.name(), index: tip.index });
+            }
+            rows::scan(self.rows, Table::Signed, &flow_key(flow), &flow_key(flow), |key, value| {
+                let SignedRow { head, .. } = rows::decode(Table::Signed, key, value)?;
+                let Some((_, index)) = read_position_key(key) else { return Ok(true) };
+                match self.point(flow, index)? {
+                    Some(point) if point.head == head => Ok(true),
+                    _ => Err(JournalError::Inconsistent { table: Table::Signed.name(), index }),
                 }
             })?;
         }

@@ -65,6 +65,9 @@ pub(super) enum Command {
     Attesters(AttestersCommand),
     /// Look at everything that this process needs, and say what repairs what is broken
     Doctor,
+    /// Check or export the journal while no daemon holds it
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Ask the running daemon where everything stands
     Status,
     /// Ask the running daemon for depth, age and state of its lanes
@@ -123,6 +126,8 @@ impl Command {
             Self::Lane(command) => command.name(),
             Self::Attesters(command) => command.name(),
             Self::Doctor => "doctor",
+            Self::Journal(JournalCommand::Check(_)) => "journal check",
+            Self::Journal(JournalCommand::Export(_)) => "journal export",
             Self::Status => "status",
             Self::Lanes(_) => "lanes",
             Self::Messages(_) => "messages",
@@ -171,6 +176,30 @@ pub(super) struct DemoChainsArguments {
     /// Which chains: mixed, mixed-gm, alike, or the names of two with a + between them
     #[arg(long, value_name = "PAIRING", default_value = "mixed")]
     pub(super) pairing: String,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum JournalCommand {
+    /// Recompute every hash chain from its start, compare every body with its link and every signed head with its chain
+    Check(JournalArguments),
+    /// Write where each flow stands and what is known of each of its entries, as lines of JSON
+    Export(ExportArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct JournalArguments {
+    /// The journal's folder, such as that of a backup [default: `journal` in the configured node.data_dir]
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArguments {
+    #[command(flatten)]
+    pub(super) journal: JournalArguments,
+    /// File to write; must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -24,7 +24,7 @@ pub fn journal(config: &Config) -> Finding {
     let verified = journal.read(|view| view.verify());
     journal.close();
     match verified {
-        Ok(rows) => Area::Journal.ok(subject, format!("all of its {rows} rows hold together")),
+        Ok(entries) => Area::Journal.ok(subject, format!("all of its {entries} entries hold together")),
         Err(error) => Area::Journal.broken(subject, error.to_string(), repair),
     }
 }
