@@ -14,6 +14,7 @@ use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::Hash32;
 use cityrelay_devnet::weighted_bcos::SealerChange;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Pair, Pairing};
+use cityrelay_journal::{Journal, Options};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
 use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
 use cityrelay_tests::process::changes::{Change, change_validators, rotate};
@@ -145,6 +146,95 @@ fn a_relay_that_is_told_to_stop_ends_well_and_resumes() {
         ensure!(found == 5 * 12, "60 messages were sent, the chains have {found}");
         Ok(())
     });
+}
+
+#[test]
+fn a_relay_restored_from_an_older_journal_is_sent_the_rest_again() {
+    play("older-journal", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "mixed").await?;
+        let relay = trial.relay(0);
+        let (journal, backup) = (trial.world.home(&relay).join("data").join("journal"), dir.join("backup"));
+        let has = |count: u64| move |status: &StatusReport| status.flows.iter().all(|flow| flow.finished == count);
+        trial.scene.send_round(1, 1).await?;
+        trial.wait_until(&relay, "the first messages are finished", has(1)).await?;
+        trial.world.kill(&relay).await?;
+        copy_files(&journal, &backup)?;
+        trial.world.run(&relay)?;
+        trial.scene.send_round(2, 2).await?;
+        trial.wait_until(&relay, "the next messages are finished", has(3)).await?;
+        trial.world.kill(&relay).await?;
+        copy_files(&backup, &journal)?;
+        trial.world.run(&relay)?;
+        trial.scene.send_round(3, 1).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 4 * 12, "48 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn i4_an_attester_restored_from_a_backup_does_not_sign() {
+    play("older-attester", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "mixed").await?;
+        let attester = trial.parties[2].name.clone();
+        let home = trial.world.home(&attester);
+        let config = home.join("cityrelay.toml").display().to_string();
+        let (journal, counter) = (home.join("data").join("journal"), home.join("data-signer").join("counter"));
+        let (backup, newest) = (dir.join("backup"), dir.join("newest"));
+        let number = |text: &str| text.trim_end().parse::<u64>().ok();
+        let counted = |path: &Path| std::fs::read_to_string(path).ok().as_deref().and_then(number).unwrap_or_default();
+
+        trial.scene.send_round(1, 1).await?;
+        trial.wait_until(&attester, "it signs", |_| counted(&counter) > 0).await?;
+        trial.world.kill(&attester).await?;
+        copy_files(&journal, &backup)?;
+        let saved = Journal::open(&backup, Options::default())?.counts()?.signed;
+
+        trial.world.run(&attester)?;
+        trial.scene.send_round(2, 2).await?;
+        trial.wait_until(&attester, "it signs more", |_| counted(&counter) > saved).await?;
+        trial.world.kill(&attester).await?;
+        copy_files(&journal, &newest)?;
+
+        let refused = async |why: &str| {
+            let before = counted(&counter);
+            let output = output_of(&["run", "--config", &config]).await?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.code() == Some(1), "it ended with {}: {said}", output.status);
+            ensure!(said.contains(why) && said.contains(&counter.display().to_string()), "expected {why:?}: {said}");
+            ensure!(counted(&counter) == before, "the counter has changed");
+            anyhow::Ok(())
+        };
+        copy_files(&backup, &journal)?;
+        trial.scene.send_round(3, 1).await?;
+        refused("the journal is an older one").await?;
+        std::fs::remove_dir_all(&journal)?;
+        refused("the journal is an older one").await?;
+        copy_files(&newest, &journal)?;
+        let kept = std::fs::read(&counter)?;
+        std::fs::remove_file(&counter)?;
+        refused("is missing").await?;
+
+        std::fs::write(&counter, kept)?;
+        trial.world.run(&attester)?;
+        trial.world.wait_for(&attester, START_TIMEOUT).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 4 * 12, "48 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+/// Makes `to` hold exactly the files of `from`.
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 #[test]

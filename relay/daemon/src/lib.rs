@@ -7,6 +7,7 @@ pub mod contracts;
 pub mod control;
 pub mod demo;
 pub mod doctor;
+mod durable_file;
 pub mod keys;
 pub mod observability;
 pub mod page;

@@ -16,6 +16,7 @@ mod reload;
 mod report;
 mod session;
 mod signer;
+mod signing_counter;
 mod supervisor;
 mod survey;
 

@@ -1,8 +1,7 @@
 //! Transactions of the command line that may be under way: each is on disk before it is broadcast, so that a command that
 //! was stopped follows the same transaction when it is repeated, and never makes a second one.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -14,6 +13,7 @@ use cityrelay_core::opaque::Opaque;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Exit, Failure};
+use crate::durable_file::write_durably;
 
 /// Version of the files; grows when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -120,26 +120,6 @@ impl IntentFolder {
         let path = self.0.join(key.file_name());
         fs::remove_file(&path).with_context(|| format!("{}: can't be removed", path.display()))
     }
-}
-
-/// Replaces a file as a whole; it is on disk when this returns.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = path.display();
-    let draft = path.with_extension("draft");
-    let mut file = File::create(&draft).with_context(|| format!("{}: can't be written", draft.display()))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("{}: can't be written", draft.display()))?;
-    fs::rename(&draft, path).with_context(|| format!("{name}: can't be written"))?;
-    sync_folder_of(path)
-}
-
-/// Makes a file's place in its folder durable.
-pub(super) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("{}: can't be synced", folder.display()))
 }
 
 #[cfg(test)]

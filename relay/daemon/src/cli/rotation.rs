@@ -18,13 +18,13 @@ use serde_json::json;
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::doctor::diagnosis;
-use super::intents::{sync_folder_of, write_durably};
 use super::owner::{Owner, Step};
 use super::owner_arguments::{ProposeArguments, RotationArguments, SendRotationArguments, SignArguments};
 use crate::config::settings::ChainConfig;
 use crate::config::{Layers, Sources, check};
 use crate::contracts;
 use crate::doctor::attesters;
+use crate::durable_file::{sync_folder_of, write_durably};
 use crate::keys::read_secret;
 
 /// Version of the file; grows when a field changes its meaning.

@@ -51,7 +51,7 @@ pub fn config(layers: &Layers, adapters: Adapters<'_>) -> Result<Config, Faults>
     distinct_domains(&reader, &chains);
     let lanes = lanes(&reader, role, &names, &chains, &peers);
     nothing_idle(&reader, &names, &peers);
-    let attester = attester(&reader, role, &lanes);
+    let attester = attester(&reader, role, &lanes, node.as_ref());
     own_nodes(&reader, role, &chains);
     let batch = batch(&reader);
     let metrics = reader.required("metrics.listen").map(|listen| MetricsConfig { listen });
@@ -497,7 +497,12 @@ fn nothing_idle(reader: &Reader<'_>, names: &[&str], peers: &[PeerConfig]) {
     }
 }
 
-fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Option<AttesterConfig> {
+fn attester(
+    reader: &Reader<'_>,
+    role: Option<Role>,
+    lanes: &[LaneConfig],
+    node: Option<&NodeConfig>,
+) -> Option<AttesterConfig> {
     if role == Some(Role::Relay) {
         if reader.value("attester").is_some() {
             reader.fault("attester", "only a process with node.role = \"attester\" signs: leave this section out");
@@ -522,7 +527,30 @@ fn attester(reader: &Reader<'_>, role: Option<Role>, lanes: &[LaneConfig]) -> Op
             lanes.iter().filter(|lane| channels.contains(&lane.identity.channel)).map(|lane| lane.id).collect()
         }
     };
-    Some(AttesterConfig { key_file: reader.path("attester.key_file")?, attests })
+    let key_file = reader.path("attester.key_file");
+    let counter_file = node.and_then(|node| counter_file(reader, node));
+    Some(AttesterConfig { key_file: key_file?, counter_file: counter_file?, attests })
+}
+
+/// The counter must not be restored together with the journal that it watches over.
+fn counter_file(reader: &Reader<'_>, node: &NodeConfig) -> Option<PathBuf> {
+    let set = reader.value("attester.counter_file").is_some();
+    let (path, problem) = if set {
+        let path = reader.path("attester.counter_file")?;
+        (path, "lies in node.data_dir: whoever restores that folder would set the counter back with it")
+    } else {
+        let folder = node.data_dir.file_name().map(|name| {
+            let mut name = name.to_owned();
+            name.push("-signer");
+            node.data_dir.with_file_name(name)
+        });
+        (folder.unwrap_or_default().join("counter"), "is needed: node.data_dir has no folder beside it")
+    };
+    if path.starts_with(&node.data_dir) || path.parent().is_none_or(|folder| folder.as_os_str().is_empty()) {
+        reader.fault("attester.counter_file", problem);
+        return None;
+    }
+    Some(path)
 }
 
 /// An attester signs heads of a chain whose proofs are not sufficient only when its own node says the same.

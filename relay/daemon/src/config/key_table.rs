@@ -100,6 +100,12 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         "The secp256k1 key that signs heads, made by `cityrelay keys new attester`.",
     ),
     key(
+        "attester.counter_file",
+        "file",
+        Some("<node.data_dir>-signer/counter"),
+        "How often it signed, outside of node.data_dir: it tells an older journal. Never restore it from a backup.",
+    ),
+    key(
         "attester.channels",
         "list of text",
         UNSET,

@@ -127,6 +127,8 @@ pub struct LaneConfig {
 pub struct AttesterConfig {
     /// Its secp256k1 key.
     pub key_file: PathBuf,
+    /// The number of its signatures, outside of the data folder. Default `<node.data_dir>-signer/counter`.
+    pub counter_file: PathBuf,
     /// The lanes that it signs for; all configured ones unless `channels` names some.
     pub attests: BTreeSet<LaneId>,
 }

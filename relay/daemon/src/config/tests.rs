@@ -171,6 +171,8 @@ fn an_attesters_configuration_is_read() {
     let config = files.load("a.toml").unwrap();
     let attester = config.attester.unwrap();
     assert_eq!(attester.key_file, files.path("attester.key"));
+    assert!(attester.counter_file.ends_with("data-signer/counter"), "{}", attester.counter_file.display());
+    assert!(!attester.counter_file.starts_with(&config.node.data_dir));
     assert_eq!(attester.attests.into_iter().collect::<Vec<_>>(), [config.lanes[0].id]);
     assert_eq!(config.lanes[0].peer, None);
     assert_eq!(config.node.data_dir, files.path("data"));
@@ -353,6 +355,10 @@ fn an_attester_has_a_key_own_nodes_and_no_lane_peers() {
     assert!(
         attester_fault("[attester]\nkey_file = \"attester.key\"\n", "")
             .contains("attester.key_file: is missing for an attester")
+    );
+    assert!(
+        attester_fault("[attester]\n", "[attester]\ncounter_file = \"data/counter\"\n")
+            .contains("attester.counter_file: lies in node.data_dir")
     );
     assert!(
         attester_fault("http://127.0.0.1:2\", own = true", "http://127.0.0.1:2\", own = false")

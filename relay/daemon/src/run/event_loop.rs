@@ -24,7 +24,7 @@ use super::plan::{Handles, Plan, link_config, plan};
 use super::reload::{ReadFrom, ReloadStep, Reloader};
 use super::report::Reporter;
 use super::session::Session;
-use super::signer::FileSigner;
+use super::signer::Signer;
 use super::supervisor::Supervisor;
 use super::survey::Surveyor;
 use crate::clock::unix_millis;
@@ -56,14 +56,14 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let hangups = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
     let Plan { machine: machine_config, handles, access } = plan(&config, rand::random())?;
     let handles = Arc::new(handles);
-    let signer = match &config.attester {
-        Some(attester) => Some(Arc::new(FileSigner::load(&attester.key_file)?)),
-        None => None,
-    };
     let journal_dir = config.node.data_dir.join("journal");
     let journal = Journal::open(&journal_dir, cityrelay_journal::Options::default())
         .with_context(|| format!("open the journal in {}", journal_dir.display()))?;
     let recovered = journal.recover(&Machine::sides(&machine_config)).context("read the journal")?;
+    let signer = match &config.attester {
+        Some(attester) => Some(Arc::new(Signer::open(attester, journal.clone())?)),
+        None => None,
+    };
     info!(
         flows = recovered.flows.len(),
         outstanding = recovered.flows.iter().map(|flow| flow.outstanding.len()).sum::<usize>(),

@@ -24,7 +24,7 @@ use tracing::{debug, error};
 
 use super::plan::Handles;
 use super::session::Session;
-use super::signer::FileSigner;
+use super::signer::Signer;
 
 /// How long one question to a chain's nodes may take, failover included; longer than any adapter's own time-out.
 const NODE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Executor {
     pub handles: Arc<Handles>,
     pub journal: Journal,
-    pub signer: Option<Arc<FileSigner>>,
+    pub signer: Option<Arc<Signer>>,
     pub inputs: mpsc::UnboundedSender<Input>,
     /// The peers with a session.
     pub sessions: HashMap<PeerId, Session>,
@@ -59,8 +59,11 @@ impl Executor {
             }
             Effect::Release(receipt) => drop(self.permits.remove(&receipt)),
             Effect::Sign { what, peer } => {
-                let signature = self.signer.as_ref().and_then(|signer| signer.sign(&what));
-                answer(&self.inputs, Input::Signed { what, peer, signature });
+                let signer = self.signer.clone();
+                self.work(move || {
+                    let signature = signer.and_then(|signer| signer.sign(&what));
+                    Input::Signed { what, peer, signature }
+                });
             }
             Effect::VerifyUpdate { domain, trusted, update, origin } => {
                 self.verify_update(domain, trusted, update, origin);
