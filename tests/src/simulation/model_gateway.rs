@@ -2,9 +2,10 @@
 //!
 //! It checks evidence by itself and never calls the relay's own verification, so that a mistake there shows here.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use cityrelay_core::attestation::{Committee, Statement, rotation_digest};
+use cityrelay_core::attestation::{Committee, SignatureBytes, Statement, rotation_digest};
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::gateway_call::{ANCHOR_INTERVAL, Evidence, GatewayCall};
 use cityrelay_core::hash::{Hash32, hash_words, keccak256};
@@ -317,13 +318,9 @@ impl ModelGateway {
         self.require_quorum(digest, &evidence.signatures)
     }
 
-    fn require_quorum(
-        &self,
-        digest: Hash32,
-        signatures: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
-    ) -> Result<(), Revert> {
+    fn require_quorum(&self, digest: Hash32, signatures: &BTreeMap<AttesterId, SignatureBytes>) -> Result<(), Revert> {
         let signers: BTreeSet<AttesterId> =
-            signatures.values().filter_map(|signature| signature.signer(digest).ok()).collect();
+            signatures.values().filter_map(|signature| signer(digest, signature)).collect();
         if signers.len() != signatures.len() || !signers.is_subset(self.committee.members()) {
             return Err(Revert::NotVouched("signer"));
         }
@@ -337,21 +334,37 @@ impl ModelGateway {
         &mut self,
         members: &[AttesterId],
         threshold: u32,
-        old: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
-        new: &BTreeMap<AttesterId, cityrelay_core::attestation::SignatureBytes>,
+        old: &BTreeMap<AttesterId, SignatureBytes>,
+        new: &BTreeMap<AttesterId, SignatureBytes>,
     ) -> Result<(), Revert> {
         let epoch = Epoch(self.committee.epoch().0 + 1);
         let set: BTreeSet<AttesterId> = members.iter().copied().collect();
         let digest = rotation_digest(self.verifier, self.at.domain, epoch, &set, threshold);
         self.require_quorum(digest, old)?;
         let countersigned: BTreeSet<AttesterId> =
-            new.values().filter_map(|signature| signature.signer(digest).ok()).collect();
+            new.values().filter_map(|signature| signer(digest, signature)).collect();
         if countersigned != set {
             return Err(Revert::NotVouched("new member missing"));
         }
         self.committee = Committee::new(epoch, members, threshold).map_err(|_| Revert::NotVouched("set"))?;
         Ok(())
     }
+}
+
+/// Signatures whose signers are remembered: recovery is most of a run's time, and a gateway is shown each one many times.
+const REMEMBERED: usize = 4096;
+
+/// Who signed: the same for the same bytes, whoever asks.
+fn signer(digest: Hash32, signature: &SignatureBytes) -> Option<AttesterId> {
+    thread_local! {
+        static KNOWN: RefCell<BTreeMap<(Hash32, [u8; 65]), Option<AttesterId>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        *known.entry((digest, signature.0)).or_insert_with(|| signature.signer(digest).ok())
+    })
 }
 
 impl SourceLane {
