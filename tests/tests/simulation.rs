@@ -2,15 +2,39 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use cityrelay_tests::simulation::weather::{Fault, ROTATIONS};
 use cityrelay_tests::simulation::world::{EPOCH_MILLIS, World};
-use cityrelay_tests::simulation::{run, run_without_faults};
+use cityrelay_tests::simulation::{Failure, Run, run, run_without_faults};
 
-/// Seeds of an ordinary test run: about four minutes on one core.
+/// Seeds of an ordinary test run.
 const DEFAULT_SEEDS: u64 = 200;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Runs seeds on every core: a run shares nothing with another one. A failure is printed as soon as it is known.
+fn run_seeds(seeds: Range<u64>) -> Vec<Result<Run, Failure>> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return done;
+            }
+            done.push(run(seed).inspect_err(|failure| eprintln!("{failure}")));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -18,23 +42,28 @@ fn simulation() {
     let (seeds, from) = (number("CITYRELAY_SEEDS", DEFAULT_SEEDS), number("CITYRELAY_FROM", 1));
     let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut passed, mut failed) = (0_u64, 0_u64);
-    for seed in from..from + seeds {
-        match run(seed) {
-            Ok(run) => {
-                passed += 1;
-                run.tally.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
-            }
-            Err(failure) => {
-                failed += 1;
-                eprintln!("{failure}");
-            }
-        }
+    for outcome in run_seeds(from..from + seeds) {
+        let Ok(run) = outcome else {
+            failed += 1;
+            continue;
+        };
+        passed += 1;
+        run.tally.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
     }
     for (what, count) in &tally {
         println!("{count:>10} {what}");
     }
     println!("{passed} passed, {failed} failed");
     assert_eq!(failed, 0, "the lines above replay each failing seed");
+    // Few seeds, as in a replay, need not draw everything.
+    if seeds >= DEFAULT_SEEDS {
+        for what in Fault::ALL.map(Fault::counter).into_iter().chain([ROTATIONS]) {
+            assert!(
+                tally.contains_key(what),
+                "{what}: never happened in {seeds} seeds, so nothing shows that it does no harm"
+            );
+        }
+    }
 }
 
 #[test]

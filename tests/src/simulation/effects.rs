@@ -23,7 +23,7 @@ use cityrelay_core::verify::{EvidenceError, VerifiedEvidence, VerifiedExtension,
 use crate::simulation::model_chain::{ChainKind, Seen};
 use crate::simulation::model_client::MODEL_ADAPTER;
 use crate::simulation::process::Behaviour;
-use crate::simulation::weather::sign;
+use crate::simulation::weather::{Fault, sign};
 use crate::simulation::world::{Event, World};
 
 impl World {
@@ -74,7 +74,7 @@ impl World {
     /// The process dies and comes back a while later.
     pub fn crash(&mut self, id: PeerId) {
         self.trace(|| format!("{id:?} dies"));
-        self.count("crashes");
+        self.count(Fault::Crash.counter());
         let waiting = self.process(id).disk.waiting() as u64;
         let surviving = usize::try_from(self.dice.between(0, waiting)).unwrap();
         let sessions = self.process(id).sessions.clone();

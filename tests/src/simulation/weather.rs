@@ -42,20 +42,45 @@ pub enum Fault {
     FalseFrames,
 }
 
-const FAULTS: [Fault; 12] = [
-    Fault::CutLine,
-    Fault::ReplaceSession,
-    Fault::Crash,
-    Fault::SlowDisk,
-    Fault::BadDisk,
-    Fault::Mempool,
-    Fault::ShortSeals,
-    Fault::SmallGas,
-    Fault::NodeLag,
-    Fault::NodeDown,
-    Fault::NodeLies,
-    Fault::FalseFrames,
-];
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::CutLine,
+        Self::ReplaceSession,
+        Self::Crash,
+        Self::SlowDisk,
+        Self::BadDisk,
+        Self::Mempool,
+        Self::ShortSeals,
+        Self::SmallGas,
+        Self::NodeLag,
+        Self::NodeDown,
+        Self::NodeLies,
+        Self::FalseFrames,
+    ];
+
+    /// The name under which a run counts how often it happened.
+    #[must_use]
+    pub fn counter(self) -> &'static str {
+        match self {
+            Self::CutLine => "cut lines",
+            Self::ReplaceSession => "replaced sessions",
+            Self::Crash => "crashes",
+            Self::SlowDisk => "slow disks",
+            Self::BadDisk => "failing disks",
+            Self::Mempool => "unreliable mempools",
+            Self::ShortSeals => "chains short of seals",
+            Self::SmallGas => "chains with small blocks",
+            Self::NodeLag => "lagging nodes",
+            Self::NodeDown => "nodes down",
+            Self::NodeLies => "lying nodes",
+            Self::FalseFrames => "lying relays",
+        }
+    }
+}
+
+/// The name under which a run counts the chains whose attester set was replaced.
+pub const ROTATIONS: &str = "attester sets replaced";
 
 /// What a run has in store.
 #[derive(Clone, Debug)]
@@ -119,7 +144,7 @@ impl Plan {
     pub fn draw(dice: &mut Dice) -> Self {
         let mut plan = Self::default();
         let density = *dice.pick(&[150, 400, 700]);
-        for fault in FAULTS {
+        for fault in Fault::ALL {
             if dice.chance(density) {
                 plan.faults.push((fault, dice.between(1500, 12_000)));
             }
@@ -219,7 +244,6 @@ impl World {
         self.plan_within(mean / 4, 2 * mean, Event::Fault(fault));
         let which = match fault {
             Fault::CutLine => {
-                self.count("cut lines");
                 let (a, b) = self.any_line();
                 let line = self.lines.get_mut(&(a, b)).unwrap();
                 line.is_cut = true;
@@ -233,7 +257,7 @@ impl World {
                 let (a, b) = self.any_line();
                 if self.process(a).machine.is_some() && self.process(b).machine.is_some() && !self.lines[&(a, b)].is_cut
                 {
-                    self.count("replaced sessions");
+                    self.count(fault.counter());
                     self.connect(a, b);
                 }
                 return;
@@ -264,6 +288,7 @@ impl World {
             Fault::ShortSeals => self.change_chain(|weather, dice| weather.short = dice.between(100, 800)),
             Fault::SmallGas => self.change_chain(|weather, dice| weather.max_gas = dice.between(100_000, 900_000)),
         };
+        self.count(fault.counter());
         self.plan_within(200, 9000, Event::Repair(fault, which));
     }
 
@@ -358,6 +383,7 @@ impl World {
     pub fn rotate(&mut self, chain: usize) {
         let Some((_, leaving)) = self.plan.rotation else { return };
         if self.chains[chain].gateway.committee.epoch() != Epoch(1) {
+            self.count(ROTATIONS);
             return;
         }
         let reserve = RELAYS + ATTESTERS;
