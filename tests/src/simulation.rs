@@ -21,8 +21,12 @@ use std::collections::BTreeMap;
 
 use crate::simulation::world::{EPOCH_MILLIS, World};
 
-/// Milliseconds after the last breakage within which everything must be at rest.
-pub const REST_MILLIS: u64 = 240_000;
+/// Milliseconds after the last breakage within which everything must be at rest, beside the time that the chains need for what
+/// then waits.
+const REST_MILLIS: u64 = 240_000;
+
+/// Milliseconds that a batch may take: a block, and as much again until it is seen.
+const BATCH_MILLIS: u64 = 2_000;
 
 /// Events in one virtual second beyond which parties talk each other into a loop.
 const MOST_STEPS_A_SECOND: u64 = 20_000;
@@ -89,7 +93,7 @@ pub fn finish(seed: u64, mut world: World) -> Result<Run, Failure> {
         if world.is_complete() {
             break;
         }
-        if world.now.0 > calm + REST_MILLIS {
+        if world.now.0 > calm + REST_MILLIS + BATCH_MILLIS * world.batches() {
             world.violated("not everything came to rest in time".to_owned());
         }
     }

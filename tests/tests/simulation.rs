@@ -10,8 +10,11 @@ use cityrelay_tests::simulation::weather::{Fault, ROTATIONS};
 use cityrelay_tests::simulation::world::{EPOCH_MILLIS, World};
 use cityrelay_tests::simulation::{Failure, Run, run, run_without_faults};
 
-/// Seeds of an ordinary test run.
-const DEFAULT_SEEDS: u64 = 200;
+/// Seeds of an ordinary test run: about eight minutes on two cores.
+const DEFAULT_SEEDS: u64 = 2000;
+
+/// So many seeds draw every kind of breakage.
+const ENOUGH_SEEDS: u64 = 200;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -56,7 +59,7 @@ fn simulation() {
     println!("{passed} passed, {failed} failed");
     assert_eq!(failed, 0, "the lines above replay each failing seed");
     // Few seeds, as in a replay, need not draw everything.
-    if seeds >= DEFAULT_SEEDS {
+    if seeds >= ENOUGH_SEEDS {
         for what in Fault::ALL.map(Fault::counter).into_iter().chain([ROTATIONS]) {
             assert!(
                 tally.contains_key(what),

@@ -225,6 +225,14 @@ impl World {
         world
     }
 
+    /// Into how many batches everything goes that was sent: a relay carries one at a time on its chain.
+    pub(super) fn batches(&self) -> u64 {
+        let lanes = self.chains.iter().flat_map(|chain| chain.gateway.sources.values());
+        let messages: usize = lanes.map(|lane| lane.messages.len()).sum();
+        let batch = self.processes[0].config.limits.batch_entries.max(1);
+        u64::try_from(messages.div_ceil(batch)).unwrap()
+    }
+
     fn add_processes(&mut self, limits: Limits, committee: &Committee) {
         for number in 0..RELAYS + ATTESTERS + 1 {
             let id = u32::try_from(number).unwrap();
