@@ -233,3 +233,19 @@ async fn asked<T, E: std::fmt::Display>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_broke_off_is_noticed() {
+        let surveyor =
+            |task| Surveyor { found: Arc::default(), tasks: vec![tokio::spawn(std::future::pending()), task] };
+        assert!(!surveyor(tokio::spawn(std::future::pending())).has_lost_a_task());
+        let broken = surveyor(tokio::spawn(async { panic!("a fault of ours") }));
+        while !broken.has_lost_a_task() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -113,3 +113,40 @@ fn compare(
     }
     Ok(differences)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use cityrelay_api::adapter::Adapter as _;
+    use cityrelay_core::hash::Hash32;
+
+    use super::*;
+    use crate::fake_chain::FAKE;
+    use crate::run::plan::ChainHandles;
+
+    #[tokio::test]
+    async fn nodes_that_show_less_than_before_are_not_compared_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), cityrelay_journal::Options::default()).unwrap();
+        let domain = Domain::derive("north", Hash32::ZERO);
+        let chain = FAKE.configure(&serde_json::json!({"chain_id": 1}), Path::new("")).unwrap();
+        let source = chain.source();
+        let tip = source.tip().await.unwrap();
+        let chain = ChainHandles {
+            name: "north".to_owned(),
+            client: chain.client(),
+            source: Some(source),
+            target: None,
+            longest_silence: None,
+        };
+        let handles = Handles { chains: [(domain, chain)].into(), lanes: BTreeMap::new(), peers: BTreeMap::new() };
+        let mut reached = Height(0);
+        let compared = audit(&handles, &journal, domain, &mut reached).await;
+        assert_eq!(compared, Some(Audit { differences: BTreeSet::new(), is_complete: true }));
+        assert_eq!(reached, tip);
+        reached = Height(tip.0 + 1);
+        assert_eq!(audit(&handles, &journal, domain, &mut reached).await, None);
+        assert_eq!(reached, Height(tip.0 + 1), "what was shown once is not forgotten");
+    }
+}
