@@ -12,6 +12,7 @@ use cityrelay_core::machine::input::ClaimRefusal;
 use cityrelay_core::message::Message;
 use cityrelay_core::set_attestation::Attestable;
 
+use crate::simulation::effects::false_head;
 use crate::simulation::process::Behaviour;
 use crate::simulation::weather::Fault;
 use crate::simulation::world::{RELAYS, World};
@@ -75,8 +76,10 @@ impl World {
                 }
             }
             Frame::Attestation { flow, point, epoch, .. } => {
-                let is_bad = self.process(id).behaviour == Behaviour::Equivocating;
-                if !is_bad && !self.process(id).disk.may_sign(*flow, *point, *epoch) {
+                // What it made up while it lied may leave after it has stopped lying.
+                let is_liar = self.plan.bad_attester == Some((id, Behaviour::Equivocating));
+                let is_lie = is_liar && point.head == false_head();
+                if !is_lie && !self.process(id).disk.may_sign(*flow, *point, *epoch) {
                     self.violated(format!("I4: {id:?} gives a signature whose record is not durable"));
                 }
             }

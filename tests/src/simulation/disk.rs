@@ -40,7 +40,11 @@ impl Facts {
                     self.clients.insert(domain, height.0);
                 }
                 Record::Extension(record) => {
-                    self.tips.insert(record.flow, record.tip());
+                    // A peer that fell back is sent what it lacks, and that is recorded again.
+                    let tip = self.tips.entry(record.flow).or_insert_with(|| record.tip());
+                    if record.tip().index > tip.index {
+                        *tip = record.tip();
+                    }
                 }
                 Record::Attested { flow, evidence, .. } => {
                     self.evidence.entry((flow, evidence.point.index)).or_default().push(evidence);

@@ -26,6 +26,11 @@ use crate::simulation::process::Behaviour;
 use crate::simulation::weather::{Fault, sign};
 use crate::simulation::world::{Event, World};
 
+/// What an attester signs that lies.
+pub(super) fn false_head() -> Hash32 {
+    keccak256(b"another head")
+}
+
 impl World {
     /// Hands an input to a process' machine and does what it asks for.
     pub fn handle(&mut self, id: PeerId, input: Input) {
@@ -359,8 +364,8 @@ impl World {
             Behaviour::Honest | Behaviour::Silent => (statement, sign(&key, statement.digest())),
             Behaviour::Rubbish => (statement, SignatureBytes([3; 65])),
             Behaviour::Equivocating => {
-                let head = keccak256(b"another head");
-                let other = Statement { point: ChainPoint { head, ..statement.point }, ..statement };
+                let point = ChainPoint { head: false_head(), ..statement.point };
+                let other = Statement { point, ..statement };
                 (other, sign(&key, other.digest()))
             }
         }

@@ -351,13 +351,16 @@ impl ModelGateway {
     }
 }
 
+/// Who signed which digest, by the signature's bytes.
+type Signers = BTreeMap<(Hash32, [u8; 65]), Option<AttesterId>>;
+
 /// Signatures whose signers are remembered: recovery is most of a run's time, and a gateway is shown each one many times.
 const REMEMBERED: usize = 4096;
 
 /// Who signed: the same for the same bytes, whoever asks.
 fn signer(digest: Hash32, signature: &SignatureBytes) -> Option<AttesterId> {
     thread_local! {
-        static KNOWN: RefCell<BTreeMap<(Hash32, [u8; 65]), Option<AttesterId>>> = const { RefCell::new(BTreeMap::new()) };
+        static KNOWN: RefCell<Signers> = const { RefCell::new(Signers::new()) };
     }
     KNOWN.with_borrow_mut(|known| {
         if known.len() >= REMEMBERED {
