@@ -164,6 +164,7 @@ fn the_template_is_the_unit_with_folders_of_its_own() {
         .replace("city chains\n", "city chains (%i)\n")
         .replace("--config /etc/cityrelay\n", "--config /etc/cityrelay/%i\n")
         .replace("Directory=cityrelay\n", "Directory=cityrelay/%i\n")
+        .replace("Directory=cityrelay cityrelay-signer\n", "Directory=cityrelay/%i cityrelay/%i-signer\n")
         .replace("/etc/cityrelay/keys\n", "/etc/cityrelay/%i/keys\n");
     assert_eq!(one, unit(UNITS[1]));
 }
