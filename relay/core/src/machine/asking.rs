@@ -149,11 +149,11 @@ impl Machine {
     /// One whose address is in no member's place is passed over, but only if every member is a known peer: an address
     /// that has changed since it was written down must not cost a vote.
     pub(super) fn attesters_of(&self, committee: &Committee) -> BTreeSet<PeerId> {
+        let members = committee.members();
         let attesters = self.peers.values().filter(|peer| peer.setup.role == Role::Attester);
-        let known: BTreeSet<AttesterId> = attesters.clone().filter_map(|peer| peer.setup.attester).collect();
-        let is_whole = committee.members().is_subset(&known);
-        let counts = |address: AttesterId| !is_whole || committee.members().contains(&address);
-        let asked = attesters.filter(|peer| peer.is_ready && peer.setup.attester.is_none_or(counts));
+        let is_known = |member: &AttesterId| attesters.clone().any(|peer| peer.setup.attester == Some(*member));
+        let counts = |address: AttesterId| members.contains(&address) || !members.iter().all(is_known);
+        let asked = attesters.clone().filter(|peer| peer.is_ready && peer.setup.attester.is_none_or(counts));
         asked.map(|peer| peer.setup.id).collect()
     }
 

@@ -96,13 +96,15 @@ impl Desk {
 
     /// What the requests wait for.
     pub fn waits_for(&self, client: &Client) -> WaitReason {
-        match () {
-            () if self.waiting.is_empty() && self.work.is_none() => WaitReason::Idle,
-            () if self.tries > 0 => WaitReason::Retry,
-            () if self.work.is_none() && !self.waiting.iter().any(|request| self.is_actionable(client, request)) => {
-                WaitReason::Header
-            }
-            () => WaitReason::Idle,
+        let has_work = self.work.is_some();
+        if !has_work && self.waiting.is_empty() {
+            WaitReason::Idle
+        } else if self.tries > 0 {
+            WaitReason::Retry
+        } else if has_work || self.waiting.iter().any(|request| self.is_actionable(client, request)) {
+            WaitReason::Idle
+        } else {
+            WaitReason::Header
         }
     }
 

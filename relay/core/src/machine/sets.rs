@@ -146,6 +146,7 @@ impl Machine {
         if committee.epoch() != attestation.epoch {
             return;
         }
+        let attesters = self.attesters_of(committee);
         if self.sets.errands.len() >= MAX_ERRANDS && !self.sets.errands.contains_key(&attestation) {
             self.sets.errands.pop_first();
         }
@@ -156,8 +157,7 @@ impl Machine {
             self.io.push(Effect::Send { peer, frame });
         }
         if errand.signatures.len() < committee.quorum() {
-            let committee = committee.clone();
-            for attester in self.attesters_of(&committee) {
+            for attester in attesters {
                 self.io.push(Effect::Send { peer: attester, frame: Frame::SetRequest(attestation) });
             }
         }
