@@ -322,3 +322,16 @@ pub enum Misbehaviour {
         at: UnixMillis,
     },
 }
+
+impl Misbehaviour {
+    /// When it was seen.
+    #[must_use]
+    pub const fn at(&self) -> UnixMillis {
+        match self {
+            Self::Equivocation { at, .. }
+            | Self::Contradiction { at, .. }
+            | Self::ConflictingHead { at, .. }
+            | Self::AuditDifference { at, .. } => *at,
+        }
+    }
+}

@@ -408,12 +408,7 @@ impl<'a> View<'a> {
     pub fn misbehaviour(&self) -> Result<Vec<Misbehaviour>, JournalError> {
         let mut all: Vec<Misbehaviour> = rows::all(self.rows, Table::Misbehaviour, &[])?;
         verify_count(Table::Misbehaviour, counters(self.rows)?.misbehaviour, all.len())?;
-        all.sort_by_key(|misbehaviour| match misbehaviour {
-            Misbehaviour::Equivocation { at, .. }
-            | Misbehaviour::Contradiction { at, .. }
-            | Misbehaviour::ConflictingHead { at, .. }
-            | Misbehaviour::AuditDifference { at, .. } => *at,
-        });
+        all.sort_by_key(Misbehaviour::at);
         Ok(all)
     }
 

@@ -40,32 +40,32 @@ impl Backend {
 
     fn evidence_entry(&self, misbehaviour: &Misbehaviour, room: &mut usize) -> EvidenceEntry {
         let chain = |domain| format!("chain {}", self.handles.chain_name(domain));
-        let (about, at, from, ours, theirs) = match misbehaviour {
-            Misbehaviour::Equivocation { domain, ours, theirs, theirs_hash, served_by, at } => {
+        let (about, from, ours, theirs) = match misbehaviour {
+            Misbehaviour::Equivocation { domain, ours, theirs, theirs_hash, served_by, .. } => {
                 let update = raw_update(theirs, room);
                 let shown = Exhibit { at: Some(ours.height.0), hash: theirs_hash.to_string(), ..update };
-                (chain(*domain), at, Some(served_by.clone()), of_header(ours, room), shown)
+                (chain(*domain), Some(served_by.clone()), of_header(ours, room), shown)
             }
-            Misbehaviour::Contradiction { domain, ours, theirs, node, at } => {
+            Misbehaviour::Contradiction { domain, ours, theirs, node, .. } => {
                 let said = of_hash(ours, *theirs);
-                (chain(*domain), at, Some(node.clone()), of_header(ours, room), said)
+                (chain(*domain), Some(node.clone()), of_header(ours, room), said)
             }
-            Misbehaviour::ConflictingHead { flow, ours, theirs, at } => {
+            Misbehaviour::ConflictingHead { flow, ours, theirs, .. } => {
                 let signatures = theirs.signatures.iter();
                 let signatures =
                     signatures.map(|(attester, signature)| format!("{attester}: {}", hex::encode(signature.0)));
                 let shown = Exhibit { signatures: signatures.collect(), ..of_point(theirs.point) };
                 let about = format!("{}, {}", self.lane_words(flow.lane), flow.direction.as_str());
-                (about, at, None, of_point(*ours), shown)
+                (about, None, of_point(*ours), shown)
             }
-            Misbehaviour::AuditDifference { flow, gateway, ours, theirs, at } => {
+            Misbehaviour::AuditDifference { flow, gateway, ours, theirs, .. } => {
                 let about = format!("{}, {}", self.lane_words(flow.lane), flow.direction.as_str());
-                (about, at, Some(format!("gateway {gateway}")), of_point(*ours), of_point(*theirs))
+                (about, Some(format!("gateway {gateway}")), of_point(*ours), of_point(*theirs))
             }
         };
         let kind = EvidenceKind::of(misbehaviour);
         let advice = kind.advice().to_owned();
-        EvidenceEntry { kind: kind.as_str().to_owned(), at: at.0, about, from, advice, ours, theirs }
+        EvidenceEntry { kind: kind.as_str().to_owned(), at: misbehaviour.at().0, about, from, advice, ours, theirs }
     }
 }
 
