@@ -1,5 +1,7 @@
 //! From a merged configuration to a checked one: every rule, and every fault at once.
 
+mod attester;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,9 +10,8 @@ use cityrelay_api::Adapter;
 use cityrelay_core::claim::MAX_CLAIM_ENTRIES;
 use cityrelay_core::frame::Role;
 use cityrelay_core::hash::Hash32;
-use cityrelay_core::ids::{Address, AttesterId, Domain, LaneId};
+use cityrelay_core::ids::{Address, AttesterId, Domain};
 use cityrelay_core::lane::LaneIdentity;
-use cityrelay_core::light_client::ProofStrength;
 use serde_json::Value;
 
 use super::fault::Faults;
@@ -18,8 +19,8 @@ use super::key_table::{CHAIN_PREFIX, KnownKeys, OWN_KEYS, nearest};
 use super::layers::Layers;
 use super::reader::{Reader, Setting, shown};
 use super::settings::{
-    AttesterConfig, BatchConfig, ChainConfig, Config, ControlConfig, LaneConfig, LinkConfig, LogConfig, LogFormat,
-    MetricsConfig, NodeConfig, PeerConfig,
+    BatchConfig, ChainConfig, Config, ControlConfig, LaneConfig, LinkConfig, LogConfig, LogFormat, MetricsConfig,
+    NodeConfig, PeerConfig,
 };
 
 /// The adapters that a chain's section may name.
@@ -51,8 +52,8 @@ pub fn config(layers: &Layers, adapters: Adapters<'_>) -> Result<Config, Faults>
     distinct_domains(&reader, &chains);
     let lanes = lanes(&reader, role, &names, &chains, &peers);
     nothing_idle(&reader, &names, &peers);
-    let attester = attester(&reader, role, &lanes, node.as_ref());
-    own_nodes(&reader, role, &chains);
+    let attester = attester::attester(&reader, role, &lanes, node.as_ref());
+    attester::own_nodes(&reader, role, &chains);
     let batch = batch(&reader);
     let metrics = reader.required("metrics.listen").map(|listen| MetricsConfig { listen });
     let control = control(&reader, node.as_ref());
@@ -493,76 +494,6 @@ fn nothing_idle(reader: &Reader<'_>, names: &[&str], peers: &[PeerConfig]) {
     for (at, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.role == Role::Relay) {
         if !relays.contains(&peer.name) {
             reader.fault(&format!("peers[{at}]"), "no lane names this relay: add a lane, or leave the section out");
-        }
-    }
-}
-
-fn attester(
-    reader: &Reader<'_>,
-    role: Option<Role>,
-    lanes: &[LaneConfig],
-    node: Option<&NodeConfig>,
-) -> Option<AttesterConfig> {
-    if role == Some(Role::Relay) {
-        if reader.value("attester").is_some() {
-            reader.fault("attester", "only a process with node.role = \"attester\" signs: leave this section out");
-        }
-        return None;
-    }
-    role?;
-    if reader.value("attester.key_file").is_none() {
-        reader.missing("attester.key_file", " for an attester");
-    }
-    let attests: BTreeSet<LaneId> = match reader.optional::<Vec<String>>("attester.channels") {
-        None => lanes.iter().map(|lane| lane.id).collect(),
-        Some(channels) => {
-            for (at, channel) in channels.iter().enumerate() {
-                if !lanes.iter().any(|lane| lane.identity.channel == *channel) {
-                    let mut known: Vec<&str> = lanes.iter().map(|lane| lane.identity.channel.as_str()).collect();
-                    known.dedup();
-                    reader
-                        .fault(&format!("attester.channels[{at}]"), unknown_name("lane with channel", channel, &known));
-                }
-            }
-            lanes.iter().filter(|lane| channels.contains(&lane.identity.channel)).map(|lane| lane.id).collect()
-        }
-    };
-    let key_file = reader.path("attester.key_file");
-    let counter_file = node.and_then(|node| counter_file(reader, node));
-    Some(AttesterConfig { key_file: key_file?, counter_file: counter_file?, attests })
-}
-
-/// The counter must not be restored together with the journal that it watches over.
-fn counter_file(reader: &Reader<'_>, node: &NodeConfig) -> Option<PathBuf> {
-    let set = reader.value("attester.counter_file").is_some();
-    let (path, problem) = if set {
-        let path = reader.path("attester.counter_file")?;
-        (path, "lies in node.data_dir: whoever restores that folder would set the counter back with it")
-    } else {
-        let folder = node.data_dir.file_name().map(|name| {
-            let mut name = name.to_owned();
-            name.push("-signer");
-            node.data_dir.with_file_name(name)
-        });
-        (folder.unwrap_or_default().join("counter"), "is needed: node.data_dir has no folder beside it")
-    };
-    if path.starts_with(&node.data_dir) || path.parent().is_none_or(|folder| folder.as_os_str().is_empty()) {
-        reader.fault("attester.counter_file", problem);
-        return None;
-    }
-    Some(path)
-}
-
-/// An attester signs heads of a chain whose proofs are not sufficient only when its own node says the same.
-fn own_nodes(reader: &Reader<'_>, role: Option<Role>, chains: &BTreeMap<String, ChainConfig>) {
-    if role != Some(Role::Attester) {
-        return;
-    }
-    for (name, chain) in chains {
-        let needs_own = chain.chain.client().strength() == ProofStrength::NeedsLocalConfirmation;
-        if needs_own && !chain.chain.source().endpoints().iter().any(|endpoint| endpoint.is_own) {
-            let problem = "an attester of this chain needs a node of its own institution: mark one with own = true";
-            reader.fault(&format!("chains.{name}.nodes"), problem);
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+/// The journal's folder in the folder of this process's data.
+pub const JOURNAL_FOLDER: &str = "journal";
+
 /// This process.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
