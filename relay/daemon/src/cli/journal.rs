@@ -5,18 +5,21 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use cityrelay_core::chain::{ChainPoint, Entry};
-use cityrelay_core::ids::Index;
+use cityrelay_core::ids::{Domain, Index};
 use cityrelay_core::lane::Flow;
+use cityrelay_core::light_client::Header;
 use cityrelay_core::message::Payload;
 use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::Misbehaviour;
 use cityrelay_journal::view::{FlowCounts, Timeline, View};
-use cityrelay_journal::{Journal, JournalError, Options};
+use cityrelay_journal::{FILE_NAME, Journal, JournalError, Options};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Exit, Failure, say};
 use super::arguments::{ExportArguments, JournalArguments};
+use crate::config::settings::JOURNAL_FOLDER;
 use crate::config::{Layers, Sources, check};
+use crate::doctor::journal::REPAIR;
 use crate::observability::EvidenceKind;
 
 /// Recomputes everything; exit 4 names the first place where something does not hold.
@@ -67,41 +70,28 @@ pub(super) fn export(sources: &Sources, arguments: &ExportArguments) -> Result<A
     })
 }
 
-/// A journal that no daemon holds.
+/// A journal that no daemon holds. It closes when it is dropped.
 struct AtRest {
     dir: PathBuf,
-    journal: Option<Journal>,
+    journal: Journal,
 }
 
 impl AtRest {
     fn open(sources: &Sources, arguments: &JournalArguments) -> Result<Self, Failure> {
         let dir = match &arguments.dir {
             Some(dir) => dir.clone(),
-            None => {
-                let layers = Layers::read(sources)?;
-                check::config(&layers, cityrelay_all::adapters())?.node.data_dir.join("journal")
-            }
+            None => check::data_dir(&Layers::read(sources)?)?.join(JOURNAL_FOLDER),
         };
         // Opening makes a journal where there is none.
-        if !dir.join(cityrelay_journal::FILE_NAME).is_file() {
-            let problem = format!("{}: there is no journal here", dir.display());
-            return Err(Failure::new(Exit::Usage, problem));
+        if !dir.join(FILE_NAME).is_file() {
+            return Err(Failure::new(Exit::Usage, format!("{}: there is no journal here", dir.display())));
         }
         let journal = Journal::open(&dir, Options::default()).map_err(|error| unreadable(&dir, &error))?;
-        Ok(Self { dir, journal: Some(journal) })
+        Ok(Self { dir, journal })
     }
 
     fn read<T>(&self, ask: impl FnOnce(&View<'_>) -> Result<T, JournalError>) -> Result<T, Failure> {
-        let Some(journal) = &self.journal else { return Err(Failure::new(Exit::Internal, "the journal is closed")) };
-        journal.read(ask).map_err(|error| unreadable(&self.dir, &error))
-    }
-}
-
-impl Drop for AtRest {
-    fn drop(&mut self) {
-        if let Some(journal) = self.journal.take() {
-            journal.close();
-        }
+        self.journal.read(ask).map_err(|error| unreadable(&self.dir, &error))
     }
 }
 
@@ -112,7 +102,7 @@ fn unreadable(dir: &Path, error: &JournalError) -> Failure {
             Failure::new(Exit::Refused, format!("{dir}: {error}: stop the daemon, or copy the folder of a stopped one"))
         }
         error => {
-            say("keep the folder as it is, and follow deploy/RUNBOOK.md");
+            say(REPAIR);
             Failure::new(Exit::Unhealthy, format!("{dir}: {error}"))
         }
     }
@@ -171,25 +161,25 @@ fn write_all(view: &View<'_>, out: &mut Lines<impl Write>) -> Result<(), Journal
 
 fn misbehaviour_line(misbehaviour: &Misbehaviour) -> Value {
     let flow = |flow: &Flow| json!({ "lane": flow.lane.to_string(), "direction": flow.direction.as_str() });
-    let (about, at, from, ours, theirs) = match misbehaviour {
-        Misbehaviour::Equivocation { domain, ours, theirs_hash, served_by, at, .. } => {
-            let about = json!({ "domain": domain.to_string(), "height": ours.height.0 });
-            (about, at, served_by.clone(), ours.hash, *theirs_hash)
+    let block = |domain: &Domain, ours: &Header| json!({ "domain": domain.to_string(), "height": ours.height.0 });
+    let (about, from, ours, theirs) = match misbehaviour {
+        Misbehaviour::Equivocation { domain, ours, theirs_hash, served_by, .. } => {
+            (block(domain, ours), served_by.clone(), ours.hash, *theirs_hash)
         }
-        Misbehaviour::Contradiction { domain, ours, theirs, node, at } => {
-            let about = json!({ "domain": domain.to_string(), "height": ours.height.0 });
-            (about, at, node.clone(), ours.hash, *theirs)
+        Misbehaviour::Contradiction { domain, ours, theirs, node, .. } => {
+            (block(domain, ours), node.clone(), ours.hash, *theirs)
         }
-        Misbehaviour::ConflictingHead { flow: of, ours, theirs, at } => {
+        Misbehaviour::ConflictingHead { flow: of, ours, theirs, .. } => {
             let signers: Vec<String> = theirs.signatures.keys().map(ToString::to_string).collect();
-            (flow(of), at, signers.join(", "), ours.head, theirs.point.head)
+            (flow(of), signers.join(", "), ours.head, theirs.point.head)
         }
-        Misbehaviour::AuditDifference { flow: of, gateway, ours, theirs, at } => {
-            (flow(of), at, format!("gateway {gateway}"), ours.head, theirs.head)
+        Misbehaviour::AuditDifference { flow: of, gateway, ours, theirs, .. } => {
+            (flow(of), format!("gateway {gateway}"), ours.head, theirs.head)
         }
     };
     json!({
-        "kind": "misbehaviour", "what": EvidenceKind::of(misbehaviour).as_str(), "about": about, "at": at.0, "from": from,
+        "kind": "misbehaviour", "what": EvidenceKind::of(misbehaviour).as_str(), "about": about, "at": misbehaviour.at().0,
+        "from": from,
         "ours": ours.to_string(), "theirs": theirs.to_string(),
     })
 }

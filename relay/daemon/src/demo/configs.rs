@@ -76,7 +76,11 @@ fn free_udp_port() -> anyhow::Result<u16> {
     Ok(UdpSocket::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
 }
 
-fn free_tcp_port() -> anyhow::Result<u16> {
+/// A port on 127.0.0.1 where nobody listens at the moment.
+///
+/// # Errors
+/// When there is none.
+pub fn free_tcp_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
 }
 

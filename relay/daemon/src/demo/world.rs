@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
 
 use super::cities::{self, City};
+use crate::config::settings::JOURNAL_FOLDER;
 use crate::control::{ControlReply, ControlRequest, StatusReport, WhyQuery, WhyReport, ask};
 
 /// Name of the process that runs the chains.
@@ -56,6 +57,12 @@ impl World {
     #[must_use]
     pub fn home(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The journal of one process.
+    #[must_use]
+    pub fn journal(&self, name: &str) -> PathBuf {
+        self.home(name).join("data").join(JOURNAL_FOLDER)
     }
 
     /// The control socket of one process.

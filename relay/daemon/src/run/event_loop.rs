@@ -29,6 +29,7 @@ use super::supervisor::Supervisor;
 use super::survey::Surveyor;
 use crate::clock::unix_millis;
 use crate::config::Config;
+use crate::config::settings::JOURNAL_FOLDER;
 use crate::control::Admission;
 use crate::observability::{Health, Metrics};
 
@@ -56,7 +57,7 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let hangups = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
     let Plan { machine: machine_config, handles, access } = plan(&config, rand::random())?;
     let handles = Arc::new(handles);
-    let journal_dir = config.node.data_dir.join("journal");
+    let journal_dir = config.node.data_dir.join(JOURNAL_FOLDER);
     let journal = Journal::open(&journal_dir, cityrelay_journal::Options::default())
         .with_context(|| format!("open the journal in {}", journal_dir.display()))?;
     let recovered = journal.recover(&Machine::sides(&machine_config)).context("read the journal")?;
