@@ -19,8 +19,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::control::{
-    ControlFault, ControlReply, EvidenceReport, FaultKind, LaneQuery, MessageQuery, Newest, Readings, ReplyLine,
-    VERSION, WhyQuery,
+    ControlFault, ControlReply, FaultKind, LaneQuery, MessageQuery, Newest, Readings, ReplyLine, VERSION, WhyQuery,
 };
 
 /// What the browser may do with the page: load its own script and style, ask this daemon, nothing else.
@@ -131,17 +130,17 @@ async fn why<B: Readings>(State(backend): State<Arc<B>>, Query(query): Query<Why
 }
 
 async fn evidence<B: Readings>(State(backend): State<Arc<B>>, newest: Query<Newest>) -> Response {
-    answer(without_raw(backend.evidence(newest.0).await).map(ControlReply::Evidence))
+    answer(evidence_without_raw(&*backend, newest.0).await)
 }
 
 /// The adapters' own bytes are for programs, and many: the command shows them.
-fn without_raw(report: Result<EvidenceReport, ControlFault>) -> Result<EvidenceReport, ControlFault> {
-    let mut report = report?;
+async fn evidence_without_raw<B: Readings>(backend: &B, newest: Newest) -> Result<ControlReply, ControlFault> {
+    let mut report = backend.evidence(newest).await?;
     for entry in &mut report.evidence {
         entry.ours.raw = None;
         entry.theirs.raw = None;
     }
-    Ok(report)
+    Ok(ControlReply::Evidence(report))
 }
 
 async fn audit<B: Readings>(State(backend): State<Arc<B>>, newest: Query<Newest>) -> Response {
@@ -155,7 +154,9 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::control::{AuditReport, EvidenceEntry, Exhibit, LanesReport, MessagesReport, StatusReport, WhyReport};
+    use crate::control::{
+        AuditReport, EvidenceEntry, EvidenceReport, Exhibit, LanesReport, MessagesReport, StatusReport, WhyReport,
+    };
 
     struct Backend;
 

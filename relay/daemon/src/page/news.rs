@@ -14,7 +14,7 @@ use futures_util::stream::unfold;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::without_raw;
+use super::evidence_without_raw;
 use crate::control::{
     ControlFault, ControlReply, FaultKind, LaneQuery, MessageQuery, Newest, Readings, ReplyLine, VERSION,
 };
@@ -104,7 +104,7 @@ async fn look<B: Readings>(backend: &B, with_records: bool) -> [Option<ControlRe
     if !with_records {
         return [status, lanes, messages, None, None];
     }
-    let evidence = without_raw(backend.evidence(Newest::default()).await).map(ControlReply::Evidence);
+    let evidence = evidence_without_raw(backend, Newest::default()).await;
     let audit = backend.audit(Newest::default()).await.map(ControlReply::Audit);
     [status, lanes, messages, told(evidence), told(audit)]
 }
