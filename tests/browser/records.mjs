@@ -3,7 +3,8 @@
 //
 //   node records.mjs URL orders|evidence|return SCREENSHOTS
 //
-// With `return` it makes the file `SCREENSHOTS/open` once the page is live, and waits for the daemon to go. Fails with the first thing that is not as it should be; prints one line when all is.
+// With `return` it makes the file `SCREENSHOTS/open` once the page is live, and waits for the daemon to go. Fails with the
+// first thing that is not as it should be; prints one line when all is.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { WAIT, launch } from "./chromium.mjs";

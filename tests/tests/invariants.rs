@@ -45,11 +45,13 @@ fn i1_what_the_source_did_not_finalise_is_never_taken_in() {
 fn i2_exactly_once_whatever_crashes_after_which_effect() {
     // Two relays and an attester, each dying after each of its first effects, in steps that share no factor with the
     // rhythm of the polls.
-    for (who, last, step) in [(0, 250, 7), (1, 250, 7), (2, 110, 3)] {
+    for (who, last, step) in [(0, 270, 7), (1, 270, 7), (2, 110, 3)] {
         for effects in (0..last).step_by(step) {
             let mut world = short(2);
             // Enough for every process to do something all the time.
             world.plan.steady = Some((0, 150));
+            world.plan.traffic_millis = 8000;
+            world.plan.calm_millis = 9000;
             world.begin();
             world.processes[usize::try_from(who).unwrap()].weather.dies_after = Some(effects);
             let run = finish(effects, world).unwrap_or_else(|failure| panic!("process {who}: {failure}"));

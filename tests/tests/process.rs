@@ -13,13 +13,13 @@ use cityrelay::demo::world::World;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::Hash32;
 use cityrelay_devnet::weighted_bcos::SealerChange;
-use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Pair, Pairing};
+use cityrelay_devnet::{Pair, Pairing};
 use cityrelay_journal::{Journal, Options};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
 use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
 use cityrelay_tests::process::changes::{Change, change_validators, rotate};
 use cityrelay_tests::process::ledgers::{Heads, check_journals};
-use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
+use cityrelay_tests::process::trial::{START_TIMEOUT, Trial, second_city};
 use cityrelay_tests::process::{play, program};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
@@ -65,11 +65,8 @@ fn killed_at_moments_all_over_a_second() {
 fn anvil_to_bcos() {
     play("anvil-to-bcos", async |dir| {
         let anvil = AnvilSealedByTest::start().await?;
-        let bcos = CityConfig { block_period: Duration::from_millis(300), ..CityConfig::default() };
-        let devnet = Devnet::start(DevnetConfig { weighted_bcos: Some(bcos), sealed_evm: None }).await?;
-        let section = devnet.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
-        let cities = vec![anvil.city("hangzhou"), City::of_section("shenzhen", &section)];
-        let world = World::beside(&dir, program::cityrelay(), cities)?;
+        let (devnet, second) = second_city().await?;
+        let world = World::beside(&dir, program::cityrelay(), vec![anvil.city("hangzhou"), second])?;
         kill_in_the_middle(Trial::begin(&dir, world).await?, SCRIPT).await?;
         devnet.stop().await;
         Ok(())
@@ -153,7 +150,7 @@ fn a_relay_restored_from_an_older_journal_is_sent_the_rest_again() {
     play("older-journal", async |dir| {
         let mut trial = Trial::with_pairing(&dir, "mixed").await?;
         let relay = trial.relay(0);
-        let (journal, backup) = (trial.world.home(&relay).join("data").join("journal"), dir.join("backup"));
+        let (journal, backup) = (trial.world.journal(&relay), dir.join("backup"));
         let has = |count: u64| move |status: &StatusReport| status.flows.iter().all(|flow| flow.finished == count);
         trial.scene.send_round(1, 1).await?;
         trial.wait_until(&relay, "the first messages are finished", has(1)).await?;
@@ -179,7 +176,7 @@ fn i4_an_attester_restored_from_a_backup_does_not_sign() {
         let attester = trial.parties[2].name.clone();
         let home = trial.world.home(&attester);
         let config = home.join("cityrelay.toml").display().to_string();
-        let (journal, counter) = (home.join("data").join("journal"), home.join("data-signer").join("counter"));
+        let (journal, counter) = (trial.world.journal(&attester), home.join("data-signer").join("counter"));
         let (backup, newest) = (dir.join("backup"), dir.join("newest"));
         let number = |text: &str| text.trim_end().parse::<u64>().ok();
         let counted = |path: &Path| std::fs::read_to_string(path).ok().as_deref().and_then(number).unwrap_or_default();

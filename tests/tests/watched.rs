@@ -22,7 +22,7 @@ use cityrelay_devnet::misbehave::Fault;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use cityrelay_journal::{Journal, Options};
 use cityrelay_tests::process::prometheus::{Prometheus, deployed};
-use cityrelay_tests::process::trial::{START_TIMEOUT, Trial};
+use cityrelay_tests::process::trial::{START_TIMEOUT, Trial, second_city};
 use cityrelay_tests::process::{browser, play, program};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -77,14 +77,10 @@ impl Watched {
             sealed_evm: Some(CityConfig { block_period: Duration::from_secs(1), ..CityConfig::default() }),
             weighted_bcos: None,
         };
-        let weighted = DevnetConfig {
-            sealed_evm: None,
-            weighted_bcos: Some(CityConfig { block_period: Duration::from_millis(300), ..CityConfig::default() }),
-        };
-        let (sealed, weighted) = (Devnet::start(sealed).await?, Devnet::start(weighted).await?);
+        let sealed = Devnet::start(sealed).await?;
+        let (weighted, shenzhen) = second_city().await?;
         let hangzhou = sealed.sealed_evm().context("it was started")?.section();
-        let shenzhen = weighted.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
-        let cities = vec![City::of_section("hangzhou", &hangzhou), City::of_section("shenzhen", &shenzhen)];
+        let cities = vec![City::of_section("hangzhou", &hangzhou), shenzhen];
         let world = World::beside(&dir, program::cityrelay(), cities)?;
         let trial = Trial::begin(&dir, world).await?;
         let instances: Vec<(String, u16)> =
@@ -260,8 +256,7 @@ impl Watched {
 
     /// Writes a message into a relay's journal that was never sent.
     fn forge_an_entry(&self, relay: &str) -> anyhow::Result<()> {
-        let dir = self.trial.world.home(relay).join("data").join("journal");
-        let journal = Journal::open(&dir, Options::default())?;
+        let journal = Journal::open(&self.trial.world.journal(relay), Options::default())?;
         let lane = self.trial.scene.lanes.iter().find(|lane| lane.from == 0).context("a lane")?;
         let flow = Flow { lane: lane.id, direction: Direction::Outbox };
         let base = journal.flows()?.into_iter().find(|counts| counts.flow == flow).context("a flow")?.tip;

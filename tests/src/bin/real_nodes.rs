@@ -5,12 +5,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use cityrelay::demo::cities::City;
+use anyhow::{bail, ensure};
 use cityrelay::demo::world::World;
-use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use cityrelay_tests::process::networks::{Kind, Network};
-use cityrelay_tests::process::trial::Trial;
+use cityrelay_tests::process::trial::{Trial, second_city};
 use cityrelay_tests::process::{play, program};
 use tokio::time::sleep;
 
@@ -50,11 +48,9 @@ fn main() -> anyhow::Result<()> {
 /// end the network is recorded, and the light client verifies the recording.
 async fn relay(dir: &Path, name: &str, kind: Kind) -> anyhow::Result<()> {
     let mut network = Network::start(dir, kind, 4, 1).await?;
-    let bcos = CityConfig { block_period: Duration::from_millis(300), ..CityConfig::default() };
-    let devnet = Devnet::start(DevnetConfig { weighted_bcos: Some(bcos), sealed_evm: None }).await?;
-    let section = devnet.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
+    let (devnet, second) = second_city().await?;
     let city = network.city(CITY).await?;
-    let world = World::beside(dir, program::cityrelay(), vec![city.clone(), City::of_section("shenzhen", &section)])?;
+    let world = World::beside(dir, program::cityrelay(), vec![city.clone(), second])?;
     let trial = Trial::begin(dir, world).await?;
     if let Kind::QuorumContractFrom(height) = kind {
         network.wait_for_block(height).await?;

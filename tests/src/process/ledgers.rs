@@ -51,7 +51,7 @@ pub async fn heads_on_chains(scene: &Scene) -> anyhow::Result<Heads> {
 pub fn check_journals(world: &World, parties: &[Party], scene: &Scene, heads: &Heads) -> anyhow::Result<()> {
     let mut signed = Signed::new();
     for (at, party) in parties.iter().enumerate() {
-        let dir = world.home(&party.name).join("data").join("journal");
+        let dir = world.journal(&party.name);
         let open = || Journal::open(&dir, Options::default());
         let journal = open().with_context(|| format!("open the journal of {}", party.name))?;
         let checked = if party.is_attester {
@@ -63,7 +63,7 @@ pub fn check_journals(world: &World, parties: &[Party], scene: &Scene, heads: &H
         checked.with_context(|| format!("the journal of {}", party.name))?;
     }
     // The relays' chains were found to be the chains' own, so one of them has the head of every index.
-    let relay = Journal::open(&world.home(&parties[0].name).join("data").join("journal"), Options::default())?;
+    let relay = Journal::open(&world.journal(&parties[0].name), Options::default())?;
     for ((flow, index), votes) in &signed {
         let expected = relay.point(*flow, *index)?.map(|point| point.head);
         ensure!(

@@ -12,7 +12,6 @@ use anyhow::{Context as _, bail, ensure};
 use cityrelay::demo::cities::City;
 use cityrelay_devnet::sealed_evm::validator_contract;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -306,8 +305,4 @@ fn named(variable: &str) -> anyhow::Result<PathBuf> {
         bail!("{variable} names no program: tests/README.md says how to build it")
     };
     Ok(program.into())
-}
-
-async fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port())
 }

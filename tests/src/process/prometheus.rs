@@ -1,12 +1,12 @@
 //! A real Prometheus beside the processes of a trial, with the shipped rules.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use cityrelay::demo::configs::free_tcp_port;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -59,7 +59,7 @@ impl Prometheus {
             )?;
         }
         std::fs::write(dir.join("prometheus.yml"), config)?;
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_tcp_port()?;
         let log = std::fs::File::create(dir.join("log"))?;
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))

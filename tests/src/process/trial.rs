@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use cityrelay::control::StatusReport;
+use cityrelay::demo::cities::City;
 use cityrelay::demo::configs::{self, ATTESTERS, Party, THRESHOLD};
 use cityrelay::demo::setup::{self, Access, Account, Lane, Town};
 use cityrelay::demo::world::World;
 use cityrelay::demo::{ledger, traffic};
 use cityrelay_core::lane::Direction;
+use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -45,6 +47,17 @@ pub struct Scene {
     pub lanes: Vec<Lane>,
     /// An account in each city that sends.
     pub applications: Vec<Access>,
+}
+
+/// A BCOS chain of the devnet with short blocks: the second city, beside one that comes from elsewhere.
+///
+/// # Errors
+/// When it does not start.
+pub async fn second_city() -> anyhow::Result<(Devnet, City)> {
+    let bcos = CityConfig { block_period: Duration::from_millis(300), ..CityConfig::default() };
+    let devnet = Devnet::start(DevnetConfig { weighted_bcos: Some(bcos), sealed_evm: None }).await?;
+    let section = devnet.weighted_bcos().and_then(|chain| chain.section()).context("a founding block")?;
+    Ok((devnet, City::of_section("shenzhen", &section)))
 }
 
 impl Trial {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use cityrelay::demo::configs::free_tcp_port;
 use cityrelay_devnet::keys::DevKey;
 use cityrelay_devnet::sealed_evm::validator_contract;
 use cityrelay_evm_bft::codec::account::Account;
@@ -11,7 +12,7 @@ use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{ACCOUNTS, BALANCE, EPOCH_LENGTH, Kind, Node, free_port, named};
+use super::{ACCOUNTS, BALANCE, EPOCH_LENGTH, Kind, Node, named};
 
 /// The variable that names the program.
 const PROGRAM: &str = "CITYRELAY_GOQUORUM";
@@ -29,7 +30,7 @@ pub(super) async fn prepare(dir: &Path, kind: Kind, founders: usize, newcomers: 
     for at in 0..founders + newcomers {
         let mut secret = [0x51; 32];
         secret[31] = u8::try_from(at)?;
-        seats.push((SigningKey::from_slice(&secret)?, free_port().await?));
+        seats.push((SigningKey::from_slice(&secret)?, free_tcp_port()?));
     }
     let account = |key: &SigningKey| Account::of_key(key.verifying_key());
     let validators = seats[..founders].iter().map(|(key, _)| account(key)).collect();
@@ -48,7 +49,7 @@ pub(super) async fn prepare(dir: &Path, kind: Kind, founders: usize, newcomers: 
         let mut init = Command::new(&program);
         let output = init.arg("--datadir").arg(&home).arg("init").arg(&genesis_file).output().await?;
         ensure!(output.status.success(), "geth init: {}", String::from_utf8_lossy(&output.stderr));
-        let (http, ws) = (free_port().await?, free_port().await?);
+        let (http, ws) = (free_tcp_port()?, free_tcp_port()?);
         let words = format!(
             "--networkid {CHAIN_ID} --nodiscover --ipcdisable --syncmode full --verbosity 3 --nousb --port {port} \
              --http --http.port {http} --http.api eth,net,web3,istanbul,txpool,admin --ws --ws.port {ws} --ws.api eth \

@@ -1,14 +1,15 @@
 //! Polygon Edge with IBFT, proof of authority.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use cityrelay::demo::configs::free_tcp_port;
 use cityrelay_evm_bft::codec::account::Account;
 use k256::ecdsa::SigningKey;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{ACCOUNTS, BALANCE, EPOCH_LENGTH, Kind, Node, free_port, named};
+use super::{ACCOUNTS, BALANCE, EPOCH_LENGTH, Kind, Node, named};
 
 /// The variable that names the program.
 const PROGRAM: &str = "CITYRELAY_POLYGON_EDGE";
@@ -33,7 +34,7 @@ pub(super) async fn prepare(dir: &Path, kind: Kind, founders: usize, newcomers: 
         let answer = json_of(init.args(["secrets", "init", "--insecure", "--json", "--data-dir"]).arg(&home)).await?;
         let secret =
             |key: &str| answer[0][key].as_str().map(str::to_owned).with_context(|| format!("no {key}: {answer}"));
-        let (p2p, rpc, grpc) = (free_port().await?, free_port().await?, free_port().await?);
+        let (p2p, rpc, grpc) = (free_tcp_port()?, free_tcp_port()?, free_tcp_port()?);
         bootnodes.push(format!("/ip4/127.0.0.1/tcp/{p2p}/p2p/{}", secret("node_id")?));
         let control = format!("127.0.0.1:{grpc}");
         let words = format!(
@@ -71,19 +72,19 @@ pub(super) async fn prepare(dir: &Path, kind: Kind, founders: usize, newcomers: 
 
 /// One validator's vote.
 pub(super) async fn propose(voter: &Node, candidate: &Node, is_add: bool) -> anyhow::Result<()> {
-    let mut command = control(&voter.program, voter, &["ibft", "propose", "--addr", &candidate.account]);
+    let mut command = control(voter, &["ibft", "propose", "--addr", &candidate.account]);
     command.args(["--bls", &candidate.bls_key, "--vote", if is_add { "auth" } else { "drop" }]);
     run(&mut command).await.map(drop)
 }
 
 /// How many validators a node says that there are.
 pub(super) async fn validators(node: &Node) -> anyhow::Result<usize> {
-    let answer = json_of(&mut control(&node.program, node, &["ibft", "snapshot", "--json"])).await?;
+    let answer = json_of(&mut control(node, &["ibft", "snapshot", "--json"])).await?;
     answer["validators"].as_array().map(Vec::len).with_context(|| format!("no list of validators: {answer}"))
 }
 
-fn control(program: &PathBuf, node: &Node, words: &[&str]) -> Command {
-    let mut command = Command::new(program);
+fn control(node: &Node, words: &[&str]) -> Command {
+    let mut command = Command::new(&node.program);
     command.args(words).args(["--grpc-address", &node.control]);
     command
 }
