@@ -1,8 +1,11 @@
 //! Configurations and keys of the processes.
 
 use std::fmt::Write as _;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context as _;
 use cityrelay_core::attestation::attester_id;
@@ -17,6 +20,10 @@ use super::world::World;
 pub const ATTESTERS: usize = 4;
 /// Signatures that are enough.
 pub const THRESHOLD: u32 = 3;
+
+/// Where ports are drawn: below those that the system gives to outgoing connections (32768 and up on Linux), so that none
+/// is taken between the moment when it is drawn and the one when a process listens there.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// One process with its keys, drawn before anything runs.
 #[derive(Clone, Debug)]
@@ -73,15 +80,23 @@ fn party(name: String, is_attester: bool) -> anyhow::Result<Party> {
 }
 
 fn free_udp_port() -> anyhow::Result<u16> {
-    Ok(UdpSocket::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
+    free_port(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok())
 }
 
-/// A port on 127.0.0.1 where nobody listens at the moment.
+/// A TCP port on 127.0.0.1 where nobody listens, and that is given to nobody else in this process.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_tcp_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0)).context("a free port")?.local_addr()?.port())
+    free_port(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+}
+
+/// One after the other from a random place on: none is drawn twice.
+fn free_port(is_free: impl Fn(u16) -> bool) -> anyhow::Result<u16> {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random_range(PORTS)));
+    let following = |port: u16| Some(if port + 1 < PORTS.end { port + 1 } else { PORTS.start });
+    let mut drawn = PORTS.filter_map(|_| NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, following).ok());
+    drawn.find(|port| is_free(*port)).with_context(|| format!("no port of {PORTS:?} is free on 127.0.0.1"))
 }
 
 /// Writes folder, keys and configuration of every process.
@@ -188,4 +203,21 @@ fn write_lanes(
         text.push('\n');
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_drawn_once_and_where_no_outgoing_connection_takes_them() {
+        let ports: BTreeSet<u16> = (0..100).map(|_| free_tcp_port().unwrap()).collect();
+        assert_eq!(ports.len(), 100);
+        assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+        let held = TcpListener::bind(("127.0.0.1", free_tcp_port().unwrap())).unwrap();
+        let taken = held.local_addr().unwrap().port();
+        assert!((0..100).all(|_| free_tcp_port().unwrap() != taken));
+    }
 }
