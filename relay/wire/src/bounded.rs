@@ -130,6 +130,11 @@ impl<T, L: Limit> List<T, L> {
         Ok(Self(items.iter().map(convert).collect::<Result<_, _>>()?, PhantomData))
     }
 
+    /// The items, in order.
+    pub(crate) fn items(&self) -> &[T] {
+        &self.0
+    }
+
     /// Converts each item back.
     pub(crate) fn convert<S>(self, convert: impl FnMut(T) -> S) -> Vec<S> {
         self.0.into_iter().map(convert).collect()

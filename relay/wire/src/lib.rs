@@ -16,6 +16,7 @@
 //! frame                 u8 version = 1 | u8 kind | fields in the order of the struct
 //! record                u8 version = 1 | u8 kind | fields in the order of the struct
 //! row                   u8 version = 1 | u8 kind | fields in the order of the struct | u32 CRC-32 of table, key and all before
+//! signer                see [`signer`]
 //! ```
 //!
 //! Fixed width and not variable: a value has exactly one encoding, so what decodes encodes to the same bytes again.
@@ -27,6 +28,7 @@ pub mod framing;
 pub mod limits;
 pub mod record;
 pub mod row;
+pub mod signer;
 
 mod bounded;
 mod codec;

@@ -1,5 +1,7 @@
 //! What the journal keeps in its tables: keys, rows, and the checksum that ties a row to its table and key.
 
+pub mod format_1;
+
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
@@ -210,6 +212,13 @@ pub struct PausedRow {
     pub at: UnixMillis,
 }
 
+/// What a signer has signed for the place in the key: nothing else ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedOnceRow {
+    /// The content; see [`cityrelay_core::signing::Signable::place`].
+    pub content: Hash32,
+}
+
 /// Numbers of the whole journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountersRow {
@@ -268,6 +277,7 @@ kinds! {
     SetRow = 18;
     DecidedRow = 19;
     PausedRow = 20;
+    SignedOnceRow = 21;
 }
 
 /// Writes a row, with a checksum over table, key and row: a row that turns up under another key is found out.

@@ -4,6 +4,7 @@ pub mod frame;
 pub mod parts;
 pub mod record;
 pub mod row;
+pub mod signer;
 
 /// A value with a mirror in this layout: the mirror has checked limits, and is what bincode sees.
 pub trait Mirrored: Sized {

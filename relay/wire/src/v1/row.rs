@@ -415,6 +415,24 @@ impl Mirrored for row::PausedRow {
 
 #[derive(Clone, Debug, Encode, Decode)]
 #[bincode(decode_context = "crate::bounded::Fault")]
+pub struct SignedOnceRow {
+    content: Word,
+}
+
+impl Mirrored for row::SignedOnceRow {
+    type Mirror = SignedOnceRow;
+
+    fn mirror(&self) -> Result<SignedOnceRow, EncodeError> {
+        Ok(SignedOnceRow { content: self.content.0 })
+    }
+
+    fn original(mirror: SignedOnceRow) -> Self {
+        Self { content: Hash32(mirror.content) }
+    }
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+#[bincode(decode_context = "crate::bounded::Fault")]
 pub struct CountersRow {
     flows: u32,
     records: u64,

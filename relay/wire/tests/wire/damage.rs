@@ -5,6 +5,10 @@ use cityrelay_wire::DecodeError;
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::row::{FlowRow, SignedRow, decode_row, encode_row};
+use cityrelay_wire::signer::{
+    LENGTH_BYTES, decode_signer_length, decode_signing_answer, decode_signing_request, encode_signing_answer,
+    encode_signing_request,
+};
 
 use crate::samples::{self, KEY, TABLE};
 
@@ -26,6 +30,54 @@ fn a_record_cut_at_any_byte_is_refused() {
             assert_eq!(decode_record(&bytes[..length]), Err(DecodeError::Truncated), "{name} cut at {length}");
         }
     }
+}
+
+/// What goes to a signer and what comes back, without the length in front, with what reads it.
+fn read_of_signer(name: &str, body: &[u8]) -> Result<String, DecodeError> {
+    if samples::signing_requests().iter().any(|(of, _)| *of == name) {
+        decode_signing_request(body).map(|request| format!("{request:?}"))
+    } else {
+        decode_signing_answer(body).map(|answer| format!("{answer:?}"))
+    }
+}
+
+#[test]
+fn what_a_signer_reads_and_says_has_one_encoding() {
+    let requests = samples::signing_requests();
+    let requests = requests.iter().map(|(name, request)| (*name, encode_signing_request(request).unwrap()));
+    let answers = samples::signing_answers();
+    let answers = answers.iter().map(|(name, answer)| (*name, encode_signing_answer(answer).unwrap()));
+    for (name, bytes) in requests.chain(answers) {
+        let body = &bytes[LENGTH_BYTES..];
+        let sound = read_of_signer(name, body).unwrap();
+        for length in 0..body.len() {
+            assert_eq!(read_of_signer(name, &body[..length]), Err(DecodeError::Truncated), "{name} cut at {length}");
+        }
+        let more = [body, &[0]].concat();
+        assert_eq!(read_of_signer(name, &more), Err(DecodeError::Trailing { got: 1 }), "{name}");
+        for bit in 0..body.len() * 8 {
+            let mut flipped = body.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(read_of_signer(name, &flipped).ok().as_ref(), Some(&sound), "{name} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_signer_reads_no_length_that_nothing_has() {
+    for (length, is_sound) in [(0_u32, false), (1, false), (2, true), (2048, true), (2049, false), (u32::MAX, false)] {
+        assert_eq!(decode_signer_length(length.to_be_bytes()).is_ok(), is_sound, "{length}");
+    }
+}
+
+#[test]
+fn members_of_a_rotation_that_do_not_ascend_are_refused() {
+    let (_, request) = samples::signing_requests().pop().unwrap();
+    let mut bytes = encode_signing_request(&request).unwrap().split_off(LENGTH_BYTES);
+    let first = bytes.windows(20).position(|window| window == [1; 20]).unwrap();
+    bytes[first..first + 20].fill(3);
+    let error = decode_signing_request(&bytes).unwrap_err();
+    assert!(matches!(error, DecodeError::Order { .. }), "{error}");
 }
 
 #[test]

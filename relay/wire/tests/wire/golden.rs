@@ -7,9 +7,13 @@ use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::message::Payload;
 use cityrelay_core::record::{Frozen, IntentEnd, Purpose};
+use cityrelay_core::signing::SigningRequest;
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::row::{self, Row, decode_row, encode_row};
+use cityrelay_wire::signer::{
+    self, decode_signing_answer, decode_signing_request, encode_signing_answer, encode_signing_request,
+};
 
 use crate::samples::{self, KEY, TABLE, word};
 
@@ -53,6 +57,31 @@ fn every_record_has_its_golden_bytes() {
     for (name, record) in samples::records() {
         let golden = check("records", name, &encode_record(&record).unwrap());
         assert_eq!(decode_record(&golden).unwrap(), record, "{name}");
+    }
+}
+
+#[test]
+fn every_question_to_a_signer_and_every_answer_has_its_golden_bytes() {
+    for (name, request) in samples::signing_requests() {
+        let golden = check("signer", name, &encode_signing_request(&request).unwrap());
+        let (length, body) = golden.split_at(signer::LENGTH_BYTES);
+        assert_eq!(signer::decode_signer_length(length.try_into().unwrap()), Ok(body.len()), "{name}");
+        assert_eq!(decode_signing_request(body).unwrap(), request, "{name}");
+    }
+    for (name, answer) in samples::signing_answers() {
+        let golden = check("signer", name, &encode_signing_answer(&answer).unwrap());
+        let (length, body) = golden.split_at(signer::LENGTH_BYTES);
+        assert_eq!(signer::decode_signer_length(length.try_into().unwrap()), Ok(body.len()), "{name}");
+        assert_eq!(decode_signing_answer(body).unwrap(), answer, "{name}");
+    }
+}
+
+#[test]
+fn every_place_of_a_signer_has_its_golden_key() {
+    for (name, request) in samples::signing_requests() {
+        if let SigningRequest::Sign(what) = request {
+            check("keys", &format!("signer-{name}"), &signer::place_key(what.place().0));
+        }
     }
 }
 
@@ -104,6 +133,7 @@ fn every_row_has_its_golden_bytes() {
     check_row("frozen", &row::FrozenRow { frozen, at });
     check_row("decided", &row::DecidedRow { chosen: word(0x81), rejected: word(0x84) });
     check_row("paused", &row::PausedRow { at });
+    check_row("signed-once", &row::SignedOnceRow { content: word(0x34) });
     let (_, audit) = samples::audits().swap_remove(0);
     check_row("audit", &audit);
     check_row(

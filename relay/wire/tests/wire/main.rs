@@ -4,6 +4,7 @@
 mod damage;
 mod golden;
 mod limits;
+mod released;
 mod round_trip;
 mod samples;
 mod stream;

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use cityrelay_core::attestation::SignatureBytes;
+use cityrelay_core::attestation::{SignatureBytes, Statement};
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::claim::Claim;
 use cityrelay_core::frame::{ClientAt, CommitteeNotice, DeclineReason, Declined, Frame, Hello, Role};
 use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch, Height, Index, LaneId, MessageId, UnixMillis};
-use cityrelay_core::lane::{Direction, Flow};
+use cityrelay_core::lane::{Direction, Flow, GatewayAt};
 use cityrelay_core::light_client::{Header, SetStatement};
 use cityrelay_core::message::{Message, Payload};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::order::{Action, AuditRecord, Choice, Operator, Order, Subject};
 use cityrelay_core::outcome::{Outcome, Status};
 use cityrelay_core::record::{ExtensionRecord, IntentEnd, IntentRecord, Misbehaviour, Purpose, Record};
-use cityrelay_core::set_attestation::{SetAttestation, SetEvidence, SetFact};
+use cityrelay_core::set_attestation::{Attestable, SetAttestation, SetEvidence, SetFact};
+use cityrelay_core::signing::{Rotation, Signable, SigningAnswer, SigningRefusal, SigningRequest};
 use cityrelay_wire::row;
 
 pub fn word(byte: u8) -> Hash32 {
@@ -321,6 +322,41 @@ pub fn audits() -> Vec<(&'static str, AuditRecord)> {
         }
     };
     actions.into_iter().map(|(name, action)| (name, record(action))).collect()
+}
+
+pub fn signing_requests() -> Vec<(&'static str, SigningRequest)> {
+    let verifying = GatewayAt { domain: Domain(word(0xd2)), gateway: Address::from_20([0x73; 20]) };
+    let statement = Statement { flow: flow(Direction::Inbox), point: point(8, 0x34), epoch: Epoch(3), verifying };
+    let rotation = Rotation {
+        verifier: Address::from_20([0xe3; 20]),
+        domain: Domain(word(0xd2)),
+        epoch: Epoch(4),
+        members: [AttesterId([1; 20]), AttesterId([2; 20]), AttesterId([3; 20])].into(),
+        threshold: 2,
+    };
+    let sign = |what| SigningRequest::Sign(Signable::Attestation(what));
+    vec![
+        ("describe", SigningRequest::Describe),
+        ("sign-head", sign(Attestable::Head(statement))),
+        ("sign-set", sign(Attestable::Set(set_attestation()))),
+        ("sign-rotation", SigningRequest::Sign(Signable::Rotation(rotation))),
+    ]
+}
+
+pub fn signing_answers() -> Vec<(&'static str, SigningAnswer)> {
+    let refusals = [
+        ("refused-conflict", SigningRefusal::Conflict { held: word(0x34) }),
+        ("refused-record", SigningRefusal::Record),
+        ("refused-stranger", SigningRefusal::Stranger),
+        ("refused-malformed", SigningRefusal::Malformed),
+        ("refused-key", SigningRefusal::Key),
+    ];
+    let mut answers = vec![
+        ("key", SigningAnswer::Key(AttesterId([7; 20]))),
+        ("signed", SigningAnswer::Signed(SignatureBytes([0x36; 65]))),
+    ];
+    answers.extend(refusals.map(|(name, refusal)| (name, SigningAnswer::Refused(refusal))));
+    answers
 }
 
 pub fn flow_row(signed: Option<ChainPoint>) -> row::FlowRow {
