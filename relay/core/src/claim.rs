@@ -31,3 +31,21 @@ pub struct Claim {
     /// The adapter's proof of the head at that header.
     pub proof: Opaque,
 }
+
+impl Claim {
+    /// Bytes that it takes in memory, roughly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        weight(&self.entries, &self.tail, &self.proof)
+    }
+}
+
+/// Bytes that entries, links and a proof take in memory, roughly.
+pub(crate) fn weight(entries: &[Entry], tail: &[Hash32], proof: &Opaque) -> usize {
+    let entry = |entry: &Entry| match entry {
+        Entry::Message(message) => size_of::<Entry>().saturating_add(message.payload.len()),
+        Entry::Outcome(_) => size_of::<Entry>(),
+    };
+    let entries: usize = entries.iter().map(entry).sum();
+    entries.saturating_add(size_of_val(tail)).saturating_add(proof.bytes.len())
+}

@@ -22,5 +22,6 @@ pub mod outcome;
 pub mod record;
 pub mod recovery;
 pub mod set_attestation;
+pub mod signing;
 pub mod tag;
 pub mod verify;

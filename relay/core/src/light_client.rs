@@ -165,6 +165,20 @@ pub enum HoldReason {
         /// Votes that the weaker rule asks for.
         got: u64,
     },
+    /// It shows another validator set, and what the chain offers does not explain the change well enough to follow it. It
+    /// follows the trusted header.
+    #[error(
+        "block {height} shows a validator set ({digest}) that cannot be followed from the one before it ({check}): compare \
+         that block with the chain's operators, and anchor the chain anew there"
+    )]
+    SetNotFollowed {
+        /// The first header under the new set.
+        height: Height,
+        /// The adapter's digest of the new set.
+        digest: Hash32,
+        /// What was not enough: a check of the adapter's list.
+        check: &'static str,
+    },
     /// The last final header is older than the configured trusting period: nothing that follows it is believed any more.
     #[error(
         "the last final header, block {height}, is {age_seconds} s old and the trusting period is {period_seconds} s: \
@@ -178,12 +192,33 @@ pub enum HoldReason {
         /// How old it may be.
         period_seconds: u64,
     },
+    /// Its time is further ahead of our clock than the rules allow, and nothing else is wrong with it: our clock is slow, or
+    /// those of its validators are fast.
+    #[error(
+        "block {height} is {ahead_seconds} s ahead of this machine's clock, and at most {allowed_seconds} s are allowed: set \
+         the clock, or ask the validators for theirs"
+    )]
+    AheadOfClock {
+        /// The header.
+        height: Height,
+        /// How far it is ahead.
+        ahead_seconds: u64,
+        /// How far it may be ahead.
+        allowed_seconds: u64,
+    },
 }
 
 impl HoldReason {
     /// Every word of [`Self::as_str`], for documentation and metric labels.
-    pub const ALL: [&'static str; 5] =
-        ["short-of-quorum", "set-unconfirmed", "held-at-bound", "weak-commit-rule", "trust-expired"];
+    pub const ALL: [&'static str; 7] = [
+        "short-of-quorum",
+        "set-unconfirmed",
+        "held-at-bound",
+        "weak-commit-rule",
+        "set-not-followed",
+        "trust-expired",
+        "ahead-of-clock",
+    ];
 
     /// The block that it is about.
     #[must_use]
@@ -193,8 +228,16 @@ impl HoldReason {
             | Self::SetUnconfirmed { height, .. }
             | Self::AtBound { height, .. }
             | Self::WeakCommitRule { height, .. }
-            | Self::TrustExpired { height, .. } => *height,
+            | Self::SetNotFollowed { height, .. }
+            | Self::TrustExpired { height, .. }
+            | Self::AheadOfClock { height, .. } => *height,
         }
+    }
+
+    /// Whether nothing helps but an operator who anchors the chain anew.
+    #[must_use]
+    pub const fn needs_anchor(&self) -> bool {
+        matches!(self, Self::SetNotFollowed { .. } | Self::TrustExpired { .. })
     }
 
     /// The word used as a metric label and in logs.
@@ -205,7 +248,9 @@ impl HoldReason {
             Self::SetUnconfirmed { .. } => "set-unconfirmed",
             Self::AtBound { .. } => "held-at-bound",
             Self::WeakCommitRule { .. } => "weak-commit-rule",
+            Self::SetNotFollowed { .. } => "set-not-followed",
             Self::TrustExpired { .. } => "trust-expired",
+            Self::AheadOfClock { .. } => "ahead-of-clock",
         }
     }
 }
@@ -368,7 +413,9 @@ mod tests {
             HoldReason::SetUnconfirmed { height, digest },
             HoldReason::AtBound { height, held: 65, limit: 64, expected: 3, got: 2 },
             HoldReason::WeakCommitRule { height, expected: 4, got: 3 },
+            HoldReason::SetNotFollowed { height, digest, check: "support" },
             HoldReason::TrustExpired { height, age_seconds: 11, period_seconds: 10 },
+            HoldReason::AheadOfClock { height, ahead_seconds: 11, allowed_seconds: 10 },
         ];
         assert_eq!(reasons.map(|reason| reason.as_str()), HoldReason::ALL);
         for reason in reasons {

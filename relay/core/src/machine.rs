@@ -17,8 +17,10 @@ mod freeze;
 mod inbound;
 pub mod input;
 mod io;
+pub mod memory;
 mod order;
 mod outbound;
+mod queue;
 mod quorum;
 mod resending;
 mod session;
@@ -26,6 +28,7 @@ mod sets;
 pub mod status;
 mod submit;
 mod tune;
+mod under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +43,8 @@ use crate::machine::desk::Desk;
 use crate::machine::effect::{Effect, JobId, Report, Ticket};
 use crate::machine::inbound::Inbound;
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Input};
-use crate::machine::io::{After, Io, earliest};
+use crate::machine::io::{After, Io};
+use crate::machine::memory::Remembered;
 use crate::machine::outbound::Outbound;
 use crate::machine::session::Peer;
 use crate::machine::sets::Sets;
@@ -65,6 +69,8 @@ pub struct Machine {
     inbound: BTreeMap<Flow, Inbound>,
     desks: BTreeMap<Flow, Desk>,
     sets: Sets,
+    /// What we signed, as is known from outside of the journal.
+    remembered: Remembered,
     jobs: BTreeMap<JobId, Job>,
     ends: BTreeMap<JobId, IntentEnd>,
     next_job: u64,
@@ -72,6 +78,8 @@ pub struct Machine {
     paused: BTreeSet<LaneId>,
     /// When each verifier's attester set is to be read again: once for all the flows that it verifies.
     next_committee: BTreeMap<VerifierKey, UnixMillis>,
+    /// From when on a peer's word for another attester set of a verifier is taken again.
+    next_notice: BTreeMap<VerifierKey, UnixMillis>,
 }
 
 #[derive(Debug)]
@@ -106,23 +114,30 @@ impl Machine {
         sides
     }
 
-    /// Builds the machine from its configuration and what the journal recovered for [`Machine::sides`].
+    /// Builds the machine from its configuration and what the journal recovered for [`Machine::sides`]. A client goes on from
+    /// where it was, or from its configured anchor where that is newer and the client is not frozen.
     #[must_use]
     pub fn new(config: MachineConfig, recovered: Recovered, now: UnixMillis) -> Self {
         let mut io = Io::new(config.limits, config.jitter_seed);
         io.now = now;
         let mut clients_found: BTreeMap<Domain, _> =
             recovered.clients.into_iter().map(|client| (client.domain, client)).collect();
-        let clients = config.chains.into_iter().map(|setup| {
+        let mut clients = BTreeMap::new();
+        for setup in config.chains {
             let domain = setup.domain;
             let frozen = recovered.frozen.iter().find(|(of, _)| *of == domain).map(|(_, frozen)| *frozen);
             let decided = recovered.decided.iter().filter(|(of, _)| *of == domain).map(|(_, decided)| *decided);
-            (domain, Client::new(setup, clients_found.remove(&domain), frozen, decided))
-        });
+            let mut found = clients_found.remove(&domain);
+            // The operator has compared a newer block out of band, and anchored the chain anew.
+            if let Some(left) = found.take_if(|found| found.height < setup.height && frozen.is_none()) {
+                io.report(Report::Anchored { domain, left: left.height, at: setup.height });
+            }
+            clients.insert(domain, Client::new(setup, found, frozen, decided));
+        }
         let mut machine = Self {
             role: config.role,
             io,
-            clients: clients.collect(),
+            clients,
             lanes: BTreeMap::new(),
             peers: config.peers.into_iter().map(|setup| (setup.id, Peer::new(setup))).collect(),
             committees: BTreeMap::new(),
@@ -130,11 +145,13 @@ impl Machine {
             inbound: BTreeMap::new(),
             desks: BTreeMap::new(),
             sets: Sets::new(recovered.sets),
+            remembered: Remembered::default(),
             jobs: BTreeMap::new(),
             ends: BTreeMap::new(),
             next_job: 1,
             paused: recovered.paused.into_iter().collect(),
             next_committee: BTreeMap::new(),
+            next_notice: BTreeMap::new(),
         };
         let mut peers = BTreeMap::new();
         for lane in config.lanes {
@@ -195,6 +212,7 @@ impl Machine {
     /// Takes one input in, at local time `now`. Time that goes backwards is taken as standing still.
     pub fn handle(&mut self, input: Input, now: UnixMillis) {
         self.io.now = self.io.now.max(now);
+        self.io.is_idle = false;
         match input {
             Input::Tick => self.on_tick(),
             Input::PeerUp(peer) => self.on_peer_up(peer),
@@ -218,6 +236,7 @@ impl Machine {
             Input::Observed { flow, answer } => self.on_observed(flow, answer),
             Input::ClaimVerified { origin, claim, result } => self.on_claim_verified(origin, claim, result),
             Input::ClaimLoaded { flow, peer, entries, tail } => self.on_claim_loaded(flow, peer, entries, tail),
+            Input::SignedLoaded { peer, found } => self.on_signed_loaded(peer, found),
             Input::ExtensionsLoaded { flow, after, extensions } => self.on_extensions_loaded(flow, after, extensions),
             Input::PointRead { flow, index, point } => self.on_point_read(flow, index, point),
             Input::Confirmed { flow, agrees } => self.on_confirmed(flow, agrees),
@@ -238,16 +257,20 @@ impl Machine {
 
     /// When to come back with [`Input::Tick`] at the latest; `None` when only an input can change anything.
     ///
-    /// A moment that has passed means that a tick now does something: what waits for an input is not due.
+    /// A moment that has passed means that a tick now may do something: after a tick that did nothing it lies ahead.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
-        let clients = self.clients.values().filter_map(Client::next_due).min();
-        let outbound = self.outbound.values().filter_map(|out| self.outbound_due(out)).min();
-        let inbound = self.inbound.values().filter_map(|inbound| self.inbound_due(inbound)).min();
-        let desks = self.desks.values().filter_map(|desk| self.desk_due(desk)).min();
-        let jobs = self.jobs.values().filter_map(Job::next_due).min();
-        let sets = self.sets.next_due();
-        [clients, outbound, inbound, desks, sets, jobs].into_iter().fold(self.io.next_retry(), earliest)
+        let clients = self.clients.values().filter_map(Client::next_due);
+        let outbound = self.outbound.values().filter_map(|out| self.outbound_due(out));
+        let inbound = self.inbound.values().filter_map(|inbound| self.inbound_due(inbound));
+        let desks = self.desks.values().filter_map(|desk| self.desk_due(desk));
+        let jobs = self.jobs.values().filter_map(Job::next_due);
+        let others = [self.sets.next_due(), self.lost_due(), self.io.next_retry()].into_iter().flatten();
+        let all = clients.chain(outbound).chain(inbound).chain(desks).chain(jobs).chain(others);
+        // What is due and was not done waits for an input, such as a header that a lagging attester lacks: looking again
+        // at once would cost a whole processor.
+        let again = self.io.after(self.io.limits.retry_min);
+        all.map(|due| if self.io.is_idle && due <= self.io.now { again } else { due }).min()
     }
 
     /// Whether anything appended is not known to be durable yet; a graceful stop waits for it.
@@ -257,13 +280,16 @@ impl Machine {
     }
 
     fn on_tick(&mut self) {
+        let before = self.io.count();
         self.io.retry_due();
         for client in self.clients.values_mut() {
             client.advance(&mut self.io);
         }
         self.ask_sets();
+        self.ask_for_lost();
         self.follow_jobs();
         self.advance_all_flows();
+        self.io.is_idle = self.io.count() == before;
     }
 
     fn advance_all_flows(&mut self) {
@@ -316,6 +342,7 @@ impl Machine {
             After::Inbound { flow, tip, receipt } => self.inbound_is_durable(flow, tip, receipt),
             After::Done { flow, point } => self.inbound_is_done(flow, point),
             After::MaySign { flow, tip, statement, peer } => self.may_sign(flow, tip, statement, peer),
+            After::Merged { flow, tip } => self.is_merged(flow, tip),
             After::MaySignSet { attestation, peer } => self.may_sign_set(attestation, peer),
             After::Intent { job } => self.intent_is_durable(job),
             After::IntentClosed { job } => self.intent_is_closed(job),
@@ -336,14 +363,16 @@ impl Machine {
             After::Outbound { flow, .. } => self.outbound_append_failed(flow, ticket),
             After::Attested { flow, point } => self.attested_append_failed(flow, point.index),
             After::Inbound { flow, receipt, .. } => self.inbound_append_failed(flow, receipt, ticket),
-            After::MaySign { flow, .. } => self.desk_failed(flow, crate::frame::DeclineReason::Mute),
+            After::MaySign { flow, .. } | After::Merged { flow, .. } => {
+                self.desk_failed(flow, crate::frame::DeclineReason::Mute)
+            }
             After::Client { domain, .. } => self.client_append_failed(domain),
             After::Intent { job } => self.job_append_failed(job),
             After::Order { id } => self.order_append_failed(id, is_retryable),
+            After::MaySignSet { peer, .. } => self.sets.signing.end(peer),
             After::Frozen { .. }
             | After::Reattested { .. }
             | After::Done { .. }
-            | After::MaySignSet { .. }
             | After::IntentClosed { .. }
             | After::Nothing => {}
         }

@@ -50,9 +50,9 @@ pub enum Action {
         /// Which one counts from now on.
         choice: Choice,
     },
-    /// Stop this process' work on the messages of a lane: nothing new is observed, taken in, attested, sent or
-    /// delivered. Outcomes go on: what was executed is still settled, and transactions under way are followed to their
-    /// end. Messages may expire meanwhile. It outlasts a restart.
+    /// Stop this process' work on the messages of a lane: nothing new is proved, taken in, attested, sent or
+    /// delivered, and what waits is only counted. Outcomes go on: what was executed is still settled, and transactions
+    /// under way are followed to their end. Messages may expire meanwhile. It outlasts a restart.
     PauseLane {
         /// The lane.
         lane: LaneId,

@@ -142,14 +142,7 @@ impl ExtensionRecord {
     /// Bytes that it takes in memory, roughly.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let entry = |entry: &Entry| match entry {
-            Entry::Message(message) => size_of::<Entry>().saturating_add(message.payload.len()),
-            Entry::Outcome(_) => size_of::<Entry>(),
-        };
-        let entries: usize = self.entries.iter().map(entry).sum();
-        entries
-            .saturating_add(self.tail.len().saturating_mul(size_of::<Hash32>()))
-            .saturating_add(self.proof.bytes.len())
+        crate::claim::weight(&self.entries, &self.tail, &self.proof)
     }
 
     /// The claim that shows this extension to somebody else.

@@ -30,6 +30,8 @@ pub(super) struct Asking {
 struct Progress {
     expected: Index,
     is_loading: bool,
+    /// From when on the journal is read again for it, after a reading that brought nothing.
+    load_again: UnixMillis,
     /// From when on it is believed again that it stands further back than what it was sent would take it.
     may_fall_back: UnixMillis,
 }
@@ -60,7 +62,7 @@ impl Asking {
                 let flow = head.record.flow;
                 let progress = self.attesters.entry(*peer).or_default();
                 if progress.expected < head.record.base.index {
-                    if !progress.is_loading {
+                    if !progress.is_loading && progress.load_again <= io.now {
                         progress.is_loading = true;
                         let (first, last) = (progress.expected.next(), head.tip.index);
                         io.push(Effect::LoadClaim { flow, peer: *peer, first, last });
@@ -89,6 +91,14 @@ impl Asking {
         let Some(progress) = self.attesters.get_mut(&peer) else { return };
         progress.is_loading = false;
         let (Some(first), Some(last)) = (entries.first().map(Entry::index), entries.last().map(Entry::index)) else {
+            // Pruned, or unreadable at the moment: asking at once again would change nothing. The first head's own wait
+            // wakes us.
+            let again = ask_again(io);
+            progress.load_again = again;
+            if let Some(head) = heads.next() {
+                head.quorum.enter_epoch(epoch);
+                head.quorum.asked(peer, io.now, again);
+            }
             return;
         };
         let end = last.plus(tail.len());
@@ -128,7 +138,7 @@ impl Asking {
             return false;
         }
         let may_fall_back = ask_again(io);
-        *progress = Progress { expected: index, is_loading: false, may_fall_back };
+        *progress = Progress { expected: index, may_fall_back, ..Progress::default() };
         true
     }
 
@@ -155,6 +165,13 @@ impl Machine {
         let counts = |address: AttesterId| members.contains(&address) || !members.iter().all(is_known);
         let asked = attesters.clone().filter(|peer| peer.is_ready && peer.setup.attester.is_none_or(counts));
         asked.map(|peer| peer.setup.id).collect()
+    }
+
+    /// How many attesters have a session whose signatures this committee counts, as far as their addresses are known.
+    pub(super) fn reachable(&self, committee: &Committee) -> usize {
+        let counts = |address: AttesterId| committee.members().contains(&address);
+        let attesters = self.peers.values().filter(|peer| peer.setup.role == Role::Attester && peer.is_ready);
+        attesters.filter(|peer| peer.setup.attester.is_none_or(counts)).count()
     }
 
     pub(super) fn on_claim_loaded(&mut self, flow: Flow, peer: PeerId, entries: Vec<Entry>, tail: Vec<Hash32>) {

@@ -11,6 +11,7 @@ use crate::lane::Direction;
 use crate::machine::config::Limits;
 use crate::machine::inbound::Inbound;
 use crate::message::Message;
+use crate::record::ExtensionRecord;
 
 /// Whether [`next_call`] has something to give; it is asked often and costs little.
 pub(super) fn has_next(inbound: &Inbound, committee: Option<&Committee>, sent: Option<&Sent>) -> bool {
@@ -28,7 +29,8 @@ pub(super) fn has_next(inbound: &Inbound, committee: Option<&Committee>, sent: O
 pub(super) struct Sent {
     /// The messages, without payloads.
     pub unsettled: BTreeMap<Index, Message>,
-    /// The last indices at which the outbox head was proved: where blocks ended, whose heads the gateway keeps a while.
+    /// The last indices at which the outbox head was proved, in order: where blocks ended, whose heads the gateway keeps a
+    /// while.
     pub proved: VecDeque<Index>,
 }
 
@@ -36,11 +38,23 @@ pub(super) struct Sent {
 const PROVED_KEPT: usize = 32;
 
 impl Sent {
-    /// Notes where a proved head lies.
-    pub fn note_proved(&mut self, index: Index) {
-        self.proved.push_back(index);
-        if self.proved.len() > PROVED_KEPT {
-            self.proved.pop_front();
+    /// Takes in what a durable extension holds, where it is one of the outbox. What is read again, from the chain or from
+    /// the journal, may be settled long since, and adds nothing to what is known.
+    pub fn note(&mut self, record: &ExtensionRecord, settled: Index) {
+        let end = match record.entries.last() {
+            Some(Entry::Message(message)) => message.index,
+            Some(Entry::Outcome(_)) | None => return,
+        };
+        for entry in record.entries.iter().filter(|entry| entry.index() > settled) {
+            if let Entry::Message(message) = entry.without_payload() {
+                self.unsettled.insert(message.index, message);
+            }
+        }
+        if record.tail.is_empty() && self.proved.back().is_none_or(|newest| *newest < end) {
+            self.proved.push_back(end);
+            if self.proved.len() > PROVED_KEPT {
+                self.proved.pop_front();
+            }
         }
     }
 
@@ -71,7 +85,12 @@ pub(super) fn next_call(
     for incoming in inbound.queue.iter().take_while(|incoming| incoming.is_ready(epoch)) {
         let fresh = incoming.record.entries.iter().filter(|entry| entry.index() > inbound.done.index);
         let fresh: Vec<&Entry> = fresh.collect();
-        let fitting = fresh.iter().take_while(|entry| size.takes(entry)).count();
+        // An outcome is settled with its message: one that our older journal lacks is read from the chain first.
+        let is_known = |entry: &Entry| match inbound.flow.direction {
+            Direction::Outbox => true,
+            Direction::Inbox => sent.is_some_and(|sent| sent.unsettled.contains_key(&entry.index())),
+        };
+        let fitting = fresh.iter().take_while(|entry| is_known(entry) && size.takes(entry)).count();
         if fitting == fresh.len() {
             entries.extend(fresh.into_iter().cloned());
             evidence.clone_from(&incoming.evidence);

@@ -1,10 +1,11 @@
 //! One chain's light client: fetch, verify, make durable, tell.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::hash::Hash32;
 use crate::ids::{Domain, Height, UnixMillis};
-use crate::light_client::{HoldReason, Refusal, SetStatement};
+use crate::light_client::{Header, HoldReason, Refusal, SetStatement};
 use crate::machine::Machine;
 use crate::machine::config::{ChainSetup, PeerId};
 use crate::machine::confirm::Confirmed;
@@ -17,14 +18,35 @@ use crate::recovery::{KEPT_HEADERS, RecoveredClient};
 use crate::set_attestation::{SetEvidence, SetFact};
 use crate::verify::{VerifiedHeader, VerifiedUpdate};
 
-/// Updates of peers that may wait; more are dropped, and the peer offers them again.
-const MAX_WAITING_UPDATES: usize = 4;
+/// How long a peer's next update waits after one that made no header final, as a multiple of what that one took: such a peer
+/// keeps the client busy for a tenth of the time at most.
+const REST_FACTOR: u64 = 9;
 
 /// A validator set that is believed, and why; without evidence our own nodes confirmed it.
 #[derive(Clone, Debug)]
 pub(super) struct Stated {
     pub fact: SetFact,
     pub evidence: Vec<SetEvidence>,
+}
+
+/// A header with a validator set that was not adopted: nobody is blamed while the chain may still have it.
+#[derive(Debug)]
+struct Doubted {
+    height: Height,
+    digest: Hash32,
+    check: &'static str,
+    origin: UpdateOrigin,
+}
+
+impl Doubted {
+    fn of(reason: HoldReason, origin: &UpdateOrigin) -> Option<Self> {
+        let (height, digest, check) = match reason {
+            HoldReason::SetUnconfirmed { height, digest } => (height, digest, reason.as_str()),
+            HoldReason::SetNotFollowed { height, digest, check } => (height, digest, check),
+            _ => return None,
+        };
+        Some(Self { height, digest, check, origin: origin.clone() })
+    }
 }
 
 #[derive(Debug)]
@@ -35,25 +57,46 @@ pub(super) struct Client {
     pub hash: Hash32,
     pub headers: BTreeMap<Height, VerifiedHeader>,
     pub held: Option<HoldReason>,
+    /// The last validator set that nobody could vouch for, and who served it.
+    doubted: Option<Doubted>,
     /// Over what an operator must decide before anything more is taken in.
     pub frozen: Option<Frozen>,
     /// What operators decided, by height.
     pub decided: BTreeMap<Height, Decided>,
     pub confirmed: Confirmed,
     is_busy: bool,
+    /// The step under way is about what a peer offered.
+    is_peers_step: bool,
     /// The step under way began before the client froze: what comes of it is dropped.
     drops_step: bool,
     /// Attested, and not handed to the light client yet.
     believed: Option<Stated>,
     /// Handed to the light client.
     applying: Option<Stated>,
+    /// The newest update of each peer that offered one, in the order in which they first came.
     waiting: VecDeque<(PeerId, Opaque)>,
+    /// Until when a peer's updates wait, after one that made no header final.
+    resting: BTreeMap<PeerId, UnixMillis>,
+    /// When the verification under way began.
+    since: UnixMillis,
     next_poll: UnixMillis,
     tries: u32,
     /// A node has told of a block since the last question for headers.
     has_news: bool,
     /// A node has told of a block since the last headers came.
     was_told: bool,
+}
+
+/// Where the last unbroken run of `headers` begins: a chain that was anchored anew has a gap, and no head can be proved in it.
+fn first_of_tail(headers: &[Header]) -> Height {
+    let mut first = headers.last().map(|last| last.height).unwrap_or_default();
+    for header in headers.iter().rev().skip(1) {
+        if header.height.next() != first {
+            break;
+        }
+        first = header.height;
+    }
+    first
 }
 
 impl Client {
@@ -68,7 +111,9 @@ impl Client {
             None => (setup.anchor.clone(), setup.height, setup.hash, Vec::new()),
         };
         let domain = setup.domain;
-        let headers = headers.into_iter().map(|header| (header.height, VerifiedHeader::restored(domain, header)));
+        let first = first_of_tail(&headers);
+        let headers = headers.into_iter().skip_while(|header| header.height < first);
+        let headers = headers.map(|header| (header.height, VerifiedHeader::restored(domain, header)));
         Self {
             // What was confirmed before a restart is asked again: one question, and the node may have changed.
             confirmed: Confirmed::up_to(setup.height),
@@ -78,13 +123,17 @@ impl Client {
             height,
             hash,
             held: None,
+            doubted: None,
             frozen,
             decided: decided.map(|decided| (decided.height, decided)).collect(),
             is_busy: false,
+            is_peers_step: false,
             drops_step: false,
             believed: None,
             applying: None,
             waiting: VecDeque::new(),
+            resting: BTreeMap::new(),
+            since: UnixMillis(0),
             next_poll: UnixMillis(0),
             tries: 0,
             has_news: false,
@@ -98,8 +147,15 @@ impl Client {
     }
 
     pub fn next_due(&self) -> Option<UnixMillis> {
-        let can_poll = self.setup.has_source && !self.is_busy && !self.is_frozen();
-        earliest(can_poll.then_some(self.next_poll), self.confirmation_due())
+        let is_idle = !self.is_busy && !self.is_frozen();
+        let poll = (is_idle && self.setup.has_source).then_some(self.next_poll);
+        let offered = self.waiting.iter().filter(|_| is_idle).map(|(peer, _)| self.rests_until(*peer)).min();
+        earliest(earliest(poll, offered), self.confirmation_due())
+    }
+
+    /// From when on an update of this peer is looked at.
+    fn rests_until(&self, peer: PeerId) -> UnixMillis {
+        self.resting.get(&peer).copied().unwrap_or_default()
     }
 
     /// Starts the next step when none is under way.
@@ -110,9 +166,8 @@ impl Client {
         }
         if let Some(stated) = self.believed.take().filter(|stated| self.is_next(&stated.fact)) {
             self.apply(io, stated);
-        } else if let Some((peer, update)) = self.waiting.pop_front() {
-            self.verify(io, update, UpdateOrigin::Peer(peer));
         } else if self.setup.has_source && self.is_poll_due(io.now) {
+            // Before what peers offer, which never ends where one of them wills it so.
             self.is_busy = true;
             self.has_news = false;
             io.push(Effect::FetchUpdate {
@@ -121,6 +176,10 @@ impl Client {
                 after: self.height,
                 max_headers: io.limits.update_headers,
             });
+        } else if let Some(at) = self.waiting.iter().position(|(peer, _)| self.rests_until(*peer) <= io.now)
+            && let Some((peer, update)) = self.waiting.remove(at)
+        {
+            self.verify(io, update, UpdateOrigin::Peer(peer));
         }
     }
 
@@ -162,20 +221,35 @@ impl Client {
     }
 
     pub fn offer(&mut self, io: &mut Io, peer: PeerId, update: Opaque) {
-        if self.waiting.len() < MAX_WAITING_UPDATES {
-            self.waiting.push_back((peer, update));
-            self.advance(io);
+        match self.waiting.iter_mut().find(|(other, _)| *other == peer) {
+            // It keeps its place.
+            Some((_, waiting)) => *waiting = update,
+            None => self.waiting.push_back((peer, update)),
+        }
+        self.advance(io);
+    }
+
+    /// A peer's update made no header final: its next one waits, or a peer could keep the client busy for ever.
+    fn let_rest(&mut self, io: &Io, origin: &UpdateOrigin) {
+        if let UpdateOrigin::Peer(peer) = origin {
+            let took = io.now.0.saturating_sub(self.since.0);
+            let rest = Duration::from_millis(took.saturating_mul(REST_FACTOR));
+            let rest = rest.clamp(io.limits.retry_min, io.limits.retry_max);
+            self.resting.insert(*peer, io.after(rest));
         }
     }
 
     fn verify(&mut self, io: &mut Io, update: Opaque, origin: UpdateOrigin) {
         self.is_busy = true;
+        self.is_peers_step = matches!(origin, UpdateOrigin::Peer(_));
+        self.since = io.now;
         io.push(Effect::VerifyUpdate { domain: self.setup.domain, trusted: self.trusted.clone(), update, origin });
     }
 
     /// Ends the step under way.
     pub const fn end_step(&mut self) {
         self.is_busy = false;
+        self.is_peers_step = false;
         self.drops_step = false;
     }
 
@@ -199,6 +273,7 @@ impl Client {
         self.headers.clear();
         self.waiting.clear();
         self.held = None;
+        self.doubted = None;
         self.confirmed = Confirmed::up_to(self.setup.height);
         self.drop_step();
     }
@@ -213,15 +288,19 @@ impl Client {
         is_dropped
     }
 
-    /// Ends a step that changed nothing; the next poll comes after a failure's wait or the usual one.
+    /// Ends a step that changed nothing; the next poll comes after a failure's wait or the usual one. What a peer offered in
+    /// vain puts no poll off.
     pub fn rest(&mut self, io: &mut Io, has_failed: bool) {
+        let is_peers_step = self.is_peers_step;
         self.end_step();
-        self.next_poll = if has_failed {
-            self.tries = self.tries.saturating_add(1);
-            io.backoff(self.tries)
-        } else {
-            io.after(self.setup.poll_interval)
-        };
+        if !is_peers_step {
+            self.next_poll = if has_failed {
+                self.tries = self.tries.saturating_add(1);
+                io.backoff(self.tries)
+            } else {
+                io.after(self.setup.poll_interval)
+            };
+        }
         self.advance(io);
     }
 
@@ -247,6 +326,11 @@ impl Client {
         name: &str,
         result: VerifiedUpdate<Opaque>,
     ) {
+        if !matches!(&result, VerifiedUpdate::Advanced { headers, .. } | VerifiedUpdate::HeldBack { headers, .. }
+            if !headers.is_empty())
+        {
+            self.let_rest(io, &origin);
+        }
         if self.is_dropped(io) {
             return;
         }
@@ -255,6 +339,11 @@ impl Client {
             && let Err(refusal) = self.verify_decisions(headers)
         {
             return self.refused(io, update, origin, name, refusal);
+        }
+        if let VerifiedUpdate::Advanced { headers, set_changes, .. }
+        | VerifiedUpdate::HeldBack { headers, set_changes, .. } = &result
+        {
+            self.settle_doubt(io, headers, set_changes);
         }
         match result {
             VerifiedUpdate::Advanced { state, headers, set_changes } => {
@@ -268,6 +357,7 @@ impl Client {
                 let subject = |reason: HoldReason| (reason.as_str(), reason.height());
                 let is_new = self.held.map(subject) != Some(subject(reason));
                 self.held = Some(reason);
+                self.doubted = Doubted::of(reason, &origin).or_else(|| self.doubted.take());
                 if is_new {
                     io.report(Report::HeadersHeldBack { domain, reason });
                 }
@@ -280,6 +370,17 @@ impl Client {
                 }
             }
             VerifiedUpdate::Refused(refusal) => self.refused(io, update, origin, name, refusal),
+        }
+    }
+
+    /// The chain went on past a set that nobody could vouch for: where it did not change its set there, whoever served it
+    /// made that up.
+    fn settle_doubt(&mut self, io: &mut Io, headers: &[VerifiedHeader], set_changes: &[Height]) {
+        let is_past = |doubted: &mut Doubted| headers.last().is_some_and(|last| last.height() >= doubted.height);
+        let Some(Doubted { height, digest, check, origin }) = self.doubted.take_if(is_past) else { return };
+        if !set_changes.iter().any(|change| change.next() == height) {
+            let refusal = Refusal::new(check, "the validator set of the block before", digest).at(height);
+            io.report(Report::Lie { domain: self.setup.domain, origin, refusal });
         }
     }
 

@@ -45,34 +45,33 @@ impl Machine {
 
     pub(super) fn on_attestation(
         &mut self,
-        _peer: PeerId,
+        peer: PeerId,
         flow: Flow,
         point: ChainPoint,
         epoch: Epoch,
         signature: SignatureBytes,
     ) {
-        let lane = match (self.outbound.get(&flow), self.inbound.get(&flow)) {
-            (Some(out), _) => &out.lane,
-            (None, Some(inbound)) => &inbound.lane,
-            (None, None) => return,
-        };
-        let Some(committee) = self.committees.get(&lane.target_verifier(flow.direction)) else { return };
-        let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
-        let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
-        let enough = committee.quorum();
-        let (ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
+        let (lane, ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
             let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip.index == point.index) else {
                 return;
             };
-            (outgoing.tip, outgoing.evidence.is_some(), &mut outgoing.quorum)
+            (&out.lane, outgoing.tip, outgoing.evidence.is_some(), &mut outgoing.quorum)
         } else if let Some(inbound) = self.inbound.get_mut(&flow) {
             let Some(incoming) = inbound.queue.iter_mut().find(|incoming| incoming.tip.index == point.index) else {
                 return;
             };
-            (incoming.tip, incoming.is_ready(epoch), &mut incoming.quorum)
+            (&inbound.lane, incoming.tip, incoming.is_ready(epoch), &mut incoming.quorum)
         } else {
             return;
         };
+        // A signature is checked here and now, so only one that is of use, and only a few.
+        if (ours == point && is_attested) || !quorum.takes_answer(peer) {
+            return;
+        }
+        let Some(committee) = self.committees.get(&lane.target_verifier(flow.direction)) else { return };
+        let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
+        let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
+        let enough = committee.quorum();
         if ours != point {
             if !quorum.accuse(attester) {
                 return;
@@ -82,9 +81,8 @@ impl Machine {
             self.io.append(vec![Record::Misbehaviour(conflict)], After::Nothing);
             return self.io.report(Report::ConflictingHead { flow, ours, theirs: point, attester });
         }
-        if is_attested {
-            return;
-        }
+        // Votes of the epoch before don't count among these: heads far back in the queue may not have been asked anew.
+        quorum.enter_epoch(epoch);
         self.io.report(Report::Vote { flow, attester });
         if let Some(evidence) = quorum.vote(attester, signature, enough, point) {
             let after = if self.outbound.contains_key(&flow) {

@@ -37,7 +37,8 @@ pub struct MachineConfig {
 pub struct ChainSetup {
     /// The chain.
     pub domain: Domain,
-    /// The state that the configured anchor gives.
+    /// The state that the configured anchor gives. It counts at the first start, and later where it is newer than what was
+    /// verified since.
     pub anchor: Opaque,
     /// Height of the anchor.
     pub height: Height,
@@ -94,6 +95,9 @@ pub struct Limits {
     pub send_window: usize,
     /// Extensions of one flow that may wait at the outbound side before it stops observing. Default 4096.
     pub outbound_window: usize,
+    /// Bytes, roughly, that the extensions of one flow may take while they wait for the peer before it stops observing.
+    /// Default 67,108,864; one extension may exceed it alone.
+    pub outbound_bytes: usize,
     /// Claims of one flow that may wait for verification. Default 64.
     pub parked_claims: usize,
     /// Extensions of one flow that may wait for the target chain before no more are taken in. Default 1024.
@@ -131,6 +135,7 @@ impl Default for Limits {
             batch_delay: Duration::from_millis(200),
             send_window: 64,
             outbound_window: 4096,
+            outbound_bytes: 64 << 20,
             parked_claims: 64,
             inbound_window: 1024,
             inbound_bytes: 64 << 20,

@@ -6,7 +6,7 @@ use crate::claim::Claim;
 use crate::frame::Frame;
 use crate::gateway_call::{Evidence, GatewayCall};
 use crate::hash::Hash32;
-use crate::ids::{Domain, Height, Index};
+use crate::ids::{AttesterId, Domain, Height, Index};
 use crate::lane::{Flow, LaneIdentity};
 use crate::light_client::{HoldReason, Refusal, SetStatement};
 use crate::machine::config::PeerId;
@@ -123,6 +123,20 @@ pub enum Effect {
         /// First entry.
         first: Index,
         /// Last index; entries are loaded up to the claim limit, the rest as links.
+        last: Index,
+    },
+    /// Read, for an attester that forgot what it signed, entries (without payloads) and links of a flow up to a proved head,
+    /// and the attested heads among the entries that it signed → `SignedLoaded`.
+    LoadSigned {
+        /// The flow.
+        flow: Flow,
+        /// The attester.
+        peer: PeerId,
+        /// What it signs with, where that is known; else every attested head is of use.
+        attester: Option<AttesterId>,
+        /// First entry.
+        first: Index,
+        /// The durable tip; entries are loaded up to the claim limit, the rest as links.
         last: Index,
     },
     /// Read extensions of a flow that reach beyond an index, with their newest attestations → `ExtensionsLoaded`.
@@ -267,6 +281,16 @@ pub enum Report {
         domain: Domain,
         /// Why.
         reason: HoldReason,
+    },
+    /// An anchor newer than what was verified is configured: the client goes on from there. What the chain did in between
+    /// is proved by later headers.
+    Anchored {
+        /// The chain.
+        domain: Domain,
+        /// The last final header before.
+        left: Height,
+        /// The anchor.
+        at: Height,
     },
     /// Somebody served something false.
     Lie {

@@ -14,6 +14,7 @@ use crate::machine::config::{Limits, PeerId};
 use crate::machine::effect::{ClaimCheck, Effect, JobEnd, JobId, ReceiptId, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched};
 use crate::machine::io::{After, Io, earliest};
+use crate::machine::queue::{Queue, Waiting};
 use crate::machine::quorum::Quorum;
 use crate::machine::session::notice;
 use crate::machine::{Machine, extension_record};
@@ -31,9 +32,7 @@ pub(super) struct Inbound {
     pub durable: ChainPoint,
     /// What the target chain has taken in, finally.
     pub done: ChainPoint,
-    pub queue: VecDeque<Incoming>,
-    /// What the queue weighs, in bytes, roughly.
-    weight: usize,
+    pub queue: Queue<Incoming>,
     parked: VecDeque<Parked>,
     is_verifying: bool,
     pub job: Option<JobId>,
@@ -60,6 +59,12 @@ pub(super) struct Incoming {
     pub quorum: Quorum,
 }
 
+impl Waiting for Incoming {
+    fn record(&self) -> &ExtensionRecord {
+        &self.record
+    }
+}
+
 impl Incoming {
     pub fn unsigned(&mut self) -> Unsigned<'_> {
         Unsigned { record: &self.record, tip: self.tip, quorum: &mut self.quorum }
@@ -82,7 +87,6 @@ impl Inbound {
     pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow, batch_cap: usize) -> Self {
         let mut evidence: BTreeMap<Index, Evidence> =
             recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
-        let weight = recovered.outstanding.iter().map(ExtensionRecord::weight).sum();
         let queue = recovered.outstanding.into_iter().map(|record| {
             let tip = record.tip();
             let evidence = evidence.remove(&tip.index);
@@ -96,7 +100,6 @@ impl Inbound {
             durable: recovered.tip,
             done: recovered.done,
             queue: queue.collect(),
-            weight,
             parked: VecDeque::new(),
             is_verifying: false,
             job: None,
@@ -130,7 +133,7 @@ impl Inbound {
     /// Whether so much waits for the target chain that no more is taken in. What the peer sends then stays where it is,
     /// and keeps its room: the peer is slowed down, and stops reading its own chain in the end.
     fn is_full(&self, limits: &Limits) -> bool {
-        self.queue.len() >= limits.inbound_window || (self.weight >= limits.inbound_bytes && !self.queue.is_empty())
+        self.queue.is_full(limits.inbound_window, limits.inbound_bytes)
     }
 
     fn decline(&self, io: &mut Io, receipt: ReceiptId, index: Index, reason: DeclineReason) {
@@ -293,7 +296,6 @@ impl Machine {
         records.extend(attested.into_iter().map(|evidence| Record::Attested { flow, evidence, at }));
         let ticket = self.io.append(records, After::Inbound { flow, tip, receipt });
         let quorum = Quorum::default();
-        inbound.weight = inbound.weight.saturating_add(record.weight());
         inbound.queue.push_back(Incoming { record, tip, is_durable: false, ticket, evidence: own, quorum });
         self.verify_next(flow);
     }
@@ -320,7 +322,6 @@ impl Machine {
             return;
         }
         inbound.queue.retain(|incoming| incoming.is_durable);
-        inbound.weight = inbound.queue.iter().map(|incoming| incoming.record.weight()).sum();
         inbound.verified = inbound.durable;
         let declined = Declined { flow, index: inbound.durable.index.next(), reason: DeclineReason::Busy };
         self.io.push(Effect::Send { peer: inbound.peer, frame: Frame::Declined(declined) });
@@ -396,7 +397,7 @@ impl Machine {
             return;
         }
         let mut millis = Vec::new();
-        for incoming in &inbound.queue {
+        for incoming in inbound.queue.iter() {
             let waited = self.io.now.0.saturating_sub(incoming.record.block_time.0);
             let newly = incoming.record.entries.iter().map(crate::chain::Entry::index);
             millis.extend(newly.filter(|index| *index > inbound.done.index && *index <= point.index).map(|_| waited));
@@ -404,9 +405,7 @@ impl Machine {
         inbound.done = point;
         inbound.tries = 0;
         inbound.next_try = self.io.now;
-        while let Some(finished) = inbound.queue.pop_front_if(|incoming| incoming.tip.index <= point.index) {
-            inbound.weight = inbound.weight.saturating_sub(finished.record.weight());
-        }
+        while inbound.queue.pop_front_if(|incoming| incoming.tip.index <= point.index).is_some() {}
         let outbox = Flow { lane: flow.lane, direction: Direction::Outbox };
         if flow != outbox
             && let Some(out) = self.outbound.get_mut(&outbox)

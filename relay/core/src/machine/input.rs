@@ -135,6 +135,13 @@ pub enum Input {
         /// Links after them.
         tail: Vec<Hash32>,
     },
+    /// Answer to `LoadSigned`.
+    SignedLoaded {
+        /// The attester it is for.
+        peer: PeerId,
+        /// The piece of the chain, and attested heads among its entries, ascending; `None` when it can't be had.
+        found: Option<(Claim, Vec<Evidence>)>,
+    },
     /// Answer to `LoadExtensions`.
     ExtensionsLoaded {
         /// The flow.

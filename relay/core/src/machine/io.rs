@@ -42,6 +42,8 @@ pub(super) enum After {
     Done { flow: Flow, point: ChainPoint },
     /// A head may now be signed.
     MaySign { flow: Flow, tip: ChainPoint, statement: Statement, peer: PeerId },
+    /// An attester's chain has caught up to here with what it signed.
+    Merged { flow: Flow, tip: ChainPoint },
     /// A validator set may now be signed.
     MaySignSet { attestation: SetAttestation, peer: PeerId },
     /// A transaction may now be broadcast.
@@ -66,6 +68,10 @@ pub(super) struct Io {
     pub now: UnixMillis,
     pub limits: Limits,
     effects: VecDeque<Effect>,
+    /// Effects that were asked for, ever.
+    count: u64,
+    /// The last input was a tick, and nothing came of it.
+    pub is_idle: bool,
     pending: BTreeMap<Ticket, PendingAppend>,
     retries: VecDeque<(UnixMillis, PendingAppend)>,
     next_ticket: u64,
@@ -78,6 +84,8 @@ impl Io {
             now: UnixMillis(0),
             limits,
             effects: VecDeque::new(),
+            count: 0,
+            is_idle: false,
             pending: BTreeMap::new(),
             retries: VecDeque::new(),
             next_ticket: 1,
@@ -86,7 +94,12 @@ impl Io {
     }
 
     pub fn push(&mut self, effect: Effect) {
+        self.count = self.count.wrapping_add(1);
         self.effects.push_back(effect);
+    }
+
+    pub const fn count(&self) -> u64 {
+        self.count
     }
 
     pub fn pop(&mut self) -> Option<Effect> {

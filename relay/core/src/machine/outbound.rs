@@ -1,19 +1,20 @@
 //! A flow on its way out: observed on its chain, verified, journalled, attested, sent, accepted by the peer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use crate::chain::{ChainPoint, Entry};
+use crate::chain::ChainPoint;
 use crate::claim::Claim;
-use crate::frame::{DeclineReason, Declined, Frame};
+use crate::frame::{DeclineReason, Declined, Frame, Role};
 use crate::gateway_call::{Evidence, GatewayCall};
 use crate::ids::{Index, UnixMillis};
 use crate::lane::{Direction, Flow, LaneIdentity};
 use crate::machine::asking::{ASKED_AT_ONCE, Asking, Unsigned};
 use crate::machine::carry::Sent;
-use crate::machine::config::PeerId;
+use crate::machine::config::{Limits, PeerId};
 use crate::machine::effect::{ClaimCheck, Effect, JobId, ObserveRequest, Report, Ticket};
 use crate::machine::input::{ClaimOrigin, ClaimRefusal, Fetched, Observation};
 use crate::machine::io::{After, Io, distance, earliest};
+use crate::machine::queue::{Queue, Waiting};
 use crate::machine::quorum::Quorum;
 use crate::machine::resending::Resending;
 use crate::machine::{Machine, extension_record};
@@ -34,7 +35,7 @@ pub(super) struct Outbound {
     pub durable: ChainPoint,
     /// What the peer holds durably.
     pub accepted: ChainPoint,
-    pub queue: VecDeque<Outgoing>,
+    pub queue: Queue<Outgoing>,
     /// Messages whose outcome is not settled yet; only for an outbox.
     pub sent: Sent,
     is_observing: bool,
@@ -59,10 +60,16 @@ pub(super) struct Outgoing {
     pub tip: ChainPoint,
     pub is_durable: bool,
     /// The append that makes it durable; meaningless afterwards.
-    ticket: Ticket,
+    pub ticket: Ticket,
     pub quorum: Quorum,
     pub evidence: Option<Evidence>,
     pub is_sent: bool,
+}
+
+impl Waiting for Outgoing {
+    fn record(&self) -> &ExtensionRecord {
+        &self.record
+    }
 }
 
 impl Outgoing {
@@ -92,7 +99,7 @@ impl Outbound {
             queue: queue.collect(),
             sent: Sent {
                 unsettled: recovered.unsettled.into_iter().map(|message| (message.index, message)).collect(),
-                proved: VecDeque::new(),
+                ..Sent::default()
             },
             is_observing: false,
             next_observe: UnixMillis(0),
@@ -114,6 +121,11 @@ impl Outbound {
         }
         self.asking.forget(peer);
         self.queue.iter_mut().for_each(|out| out.quorum.forget_asking(peer));
+    }
+
+    /// Whether so much waits for the peer that nothing more is read from our chain: it keeps what it holds.
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.queue.is_full(limits.outbound_window, limits.outbound_bytes)
     }
 
     /// Ends an observation; the next one comes after a failure's wait, at once, or when there is news.
@@ -162,6 +174,12 @@ impl Outbound {
 
     fn outgoing(&mut self, index: Index) -> Option<&mut Outgoing> {
         self.queue.iter_mut().find(|out| out.tip.index == index)
+    }
+
+    /// The end of what is durable without a gap.
+    pub fn durable_end(&self) -> ChainPoint {
+        let whole = self.queue.iter().take_while(|outgoing| outgoing.is_durable);
+        whole.last().map_or(self.accepted, |outgoing| outgoing.tip)
     }
 
     /// Our head at `index`, where the queue still knows it.
@@ -218,24 +236,24 @@ impl Machine {
     fn can_observe(&self, out: &Outbound) -> bool {
         let client = self.clients.get(&out.lane.origin(out.flow.direction).domain);
         !out.is_observing
-            && !self.is_paused(out.flow)
-            && out.queue.len() < self.io.limits.outbound_window
+            && (!out.is_full(&self.io.limits) || out.resending.is_behind(out.verified.index))
             && client.is_some_and(|client| !client.is_frozen() && client.header_range().is_some())
     }
 
     pub(super) fn start_observing(&mut self, flow: Flow) {
         let can_observe = self.outbound.get(&flow).is_some_and(|out| self.can_observe(out));
+        let is_paused = self.is_paused(flow);
         let Some(out) = self.outbound.get_mut(&flow).filter(|_| can_observe) else { return };
         if out.next_observe <= self.io.now {
             out.is_observing = true;
-            self.io.push(match out.resending.next(flow, out.verified.index, &self.io.limits) {
-                Some(from_journal) => from_journal,
-                None => Effect::ReadHint { flow },
-            });
+            // What waits behind a pause is seen, and nothing more.
+            let again = out.resending.next(flow, out.verified.index, &self.io.limits).filter(|_| !is_paused);
+            self.io.push(again.unwrap_or(Effect::ReadHint { flow }));
         }
     }
 
     pub(super) fn on_hint_read(&mut self, flow: Flow, answer: Fetched<ChainPoint>) {
+        let is_paused = self.is_paused(flow);
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let Some(client) = self.clients.get(&out.lane.origin(flow.direction).domain) else { return };
         let idle = self.io.after(client.setup.poll_interval);
@@ -246,7 +264,7 @@ impl Machine {
         };
         out.hint = hint.index;
         let waiting = distance(out.verified.index, hint.index);
-        if waiting == 0 {
+        if waiting == 0 || is_paused {
             out.short_since = None;
             return out.observed(&mut self.io, Next::At(idle));
         }
@@ -347,32 +365,24 @@ impl Machine {
         self.start_observing(flow);
     }
 
-    pub(super) fn outbound_is_durable(&mut self, flow: Flow, tip: ChainPoint) {
+    /// The last message of a flow's lane whose outcome is settled on our chain.
+    pub(super) fn settled(&self, flow: Flow) -> Index {
         let inbox = Flow { direction: Direction::Inbox, ..flow };
-        let settled = self.inbound.get(&inbox).map_or(Index(0), |inbox| inbox.done.index);
+        self.inbound.get(&inbox).map_or(Index(0), |inbox| inbox.done.index)
+    }
+
+    pub(super) fn outbound_is_durable(&mut self, flow: Flow, tip: ChainPoint) {
+        let settled = self.settled(flow);
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         // What was on its way to the disk when the peer fell back is read from there later.
         let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip == tip && !outgoing.is_durable) else {
             return;
         };
         outgoing.is_durable = true;
-        out.durable = tip;
         let count = outgoing.record.entries.len();
-        let mut messages = Vec::new();
-        let mut is_proved_end = false;
-        if flow.direction == Direction::Outbox {
-            messages = outgoing.record.entries.iter().map(Entry::without_payload).collect();
-            is_proved_end = outgoing.record.tail.is_empty();
-        }
+        out.sent.note(&outgoing.record, settled);
+        out.durable = out.durable_end();
         self.io.report(Report::Journalled { flow, tip, count });
-        out.sent.unsettled.extend(messages.into_iter().filter_map(|entry| match entry {
-            // What the chain was read again for may be settled long since.
-            Entry::Message(message) if message.index > settled => Some((message.index, message)),
-            Entry::Message(_) | Entry::Outcome(_) => None,
-        }));
-        if is_proved_end {
-            out.sent.note_proved(tip.index);
-        }
         if let Some(ahead) = out.resending.reached(tip.index) {
             let peer = out.peer;
             return self.on_peer_accepted(peer, flow, ahead);
@@ -383,9 +393,12 @@ impl Machine {
     /// After an append about this flow failed for good: forget what is not durable and look again.
     pub(super) fn outbound_append_failed(&mut self, flow: Flow, ticket: Ticket) {
         let Some(out) = self.outbound.get_mut(&flow) else { return };
-        // What followed in the queue was built on it and fails as well; by then the queue may hold newer tries.
+        // What followed in the queue was built on it: it fails as well, or is read from the journal again. By then the queue may
+        // hold newer tries.
         if out.queue.iter().any(|outgoing| !outgoing.is_durable && outgoing.ticket == ticket) {
-            out.queue.retain(|outgoing| outgoing.is_durable);
+            let whole = out.queue.iter().take_while(|outgoing| outgoing.is_durable).count();
+            out.queue.truncate(whole);
+            out.durable = out.durable_end();
             out.verified = out.durable;
             // An observation under way is answered in vain; the next one waits until then.
             out.tries = out.tries.saturating_add(1);
@@ -457,7 +470,9 @@ impl Machine {
         if out.peer != peer || point.index <= out.accepted.index {
             return;
         }
-        match out.point_at(point.index) {
+        // What is not durable here yet stays in the queue, where nothing would take it out any more.
+        let ours = if point.index <= out.durable.index { out.point_at(point.index) } else { None };
+        match ours {
             Some(ours) if ours == point => {}
             // Ahead of our own journal, which is an older one: compared once we are there.
             None => return out.resending.note_ahead(point),
@@ -471,9 +486,7 @@ impl Machine {
         out.is_in_dispute = false;
         out.accepted = point;
         out.send_tries = 0;
-        while out.queue.front().is_some_and(|outgoing| outgoing.is_durable && outgoing.tip.index <= point.index) {
-            out.queue.pop_front();
-        }
+        while out.queue.pop_front_if(|outgoing| outgoing.is_durable && outgoing.tip.index <= point.index).is_some() {}
         self.io.append(vec![Record::PeerAccepted { flow, point, at: self.io.now }], After::Nothing);
         self.advance_outbound(flow);
     }
@@ -481,6 +494,10 @@ impl Machine {
     /// The peer or an attester does not take something that we sent.
     pub(super) fn on_declined(&mut self, peer: PeerId, declined: Declined) {
         self.io.report(Report::Declined { peer, declined });
+        let is_attester = self.peers.get(&peer).is_some_and(|known| known.setup.role == Role::Attester);
+        if is_attester && declined.reason == DeclineReason::Mute {
+            self.on_attester_forgot(peer, declined.flow, declined.index);
+        }
         let Some(out) = self.outbound.get_mut(&declined.flow) else { return };
         if peer != out.peer {
             // An attester: it is asked again after the usual wait, or at once when it said where it stands.
@@ -489,14 +506,15 @@ impl Machine {
         // Whatever index the peer names, all that it has not accepted is sent again; the declines of those that were on
         // their way behind the first one are no further failures.
         let mut was_sent = false;
-        for outgoing in &mut out.queue {
+        for outgoing in out.queue.iter_mut() {
             was_sent |= core::mem::take(&mut outgoing.is_sent);
         }
         if was_sent {
             out.send_tries = out.send_tries.saturating_add(1);
             out.next_send = self.io.backoff(out.send_tries);
         }
-        if declined.reason == DeclineReason::Evidence {
+        // Once for what was sent: whoever says it again costs the attesters nothing.
+        if was_sent && declined.reason == DeclineReason::Evidence {
             let stale = out.queue.iter_mut().filter(|outgoing| outgoing.tip.index >= declined.index);
             for outgoing in stale {
                 outgoing.evidence = None;

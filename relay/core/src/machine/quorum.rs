@@ -14,12 +14,18 @@ pub(super) struct Quorum {
     epoch: Epoch,
     votes: BTreeMap<AttesterId, SignatureBytes>,
     ask_again: BTreeMap<PeerId, UnixMillis>,
+    /// Answers of each attester that are still looked at: checking a signature costs more than sending one.
+    answers_left: BTreeMap<PeerId, u8>,
     since: Option<UnixMillis>,
     /// Attesters that signed another head, each to be recorded once.
     accused: BTreeSet<AttesterId>,
     /// The signatures are enough and on their way to the disk.
     pub is_closing: bool,
 }
+
+/// Answers that are looked at for each time that an attester is asked: its signature, one of the epoch before that comes
+/// late, and one that contradicts it.
+const ANSWERS: u8 = 3;
 
 impl Quorum {
     /// Begins anew when the epoch is another one.
@@ -37,6 +43,15 @@ impl Quorum {
     pub fn asked(&mut self, peer: PeerId, now: UnixMillis, again: UnixMillis) {
         self.since.get_or_insert(now);
         self.ask_again.insert(peer, again);
+        self.answers_left.insert(peer, ANSWERS);
+    }
+
+    /// Whether one more answer of an attester is looked at: a few, and as many again each time that it is asked.
+    pub fn takes_answer(&mut self, peer: PeerId) -> bool {
+        let left = self.answers_left.entry(peer).or_insert(ANSWERS);
+        let has_left = *left > 0;
+        *left = left.saturating_sub(1);
+        has_left
     }
 
     pub fn forget_asking(&mut self, peer: PeerId) {

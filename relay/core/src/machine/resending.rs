@@ -35,6 +35,12 @@ impl Resending {
         }
     }
 
+    /// Whether the peer stands beyond what we have verified: it acknowledges nothing before we are there as well, so no
+    /// window may hold us back.
+    pub fn is_behind(&self, verified: Index) -> bool {
+        self.ahead.is_some_and(|ahead| ahead.index > verified)
+    }
+
     /// The point that the peer named before we had it, once we have.
     pub fn reached(&mut self, durable: Index) -> Option<ChainPoint> {
         self.ahead.take_if(|ahead| ahead.index <= durable)
@@ -46,6 +52,8 @@ impl Machine {
     /// journal; in the middle of a session it would only be late.
     pub(super) fn on_peer_stands_at(&mut self, peer: PeerId, flow: Flow, point: ChainPoint) {
         let Some(out) = self.outbound.get_mut(&flow).filter(|out| out.peer == peer) else { return };
+        // What it said before this session counts no more: it may have got an older journal since.
+        out.resending.ahead = None;
         if point.index >= out.accepted.index {
             return self.on_peer_accepted(peer, flow, point);
         }
@@ -64,7 +72,7 @@ impl Machine {
         }
         self.io.report(Report::PeerFellBack { flow, from: out.accepted.index, to: index });
         out.resending.journal_to = out.resending.journal_to.max(out.durable.index);
-        out.queue.clear();
+        out.queue.truncate(0);
         (out.verified, out.durable, out.accepted) = (ours, ours, ours);
         out.observe_now(&self.io);
         self.start_observing(flow);
@@ -77,6 +85,7 @@ impl Machine {
         after: Index,
         extensions: Option<Vec<(ExtensionRecord, Option<Evidence>)>>,
     ) {
+        let settled = self.settled(flow);
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         out.observed(&mut self.io, Next::Now);
         if out.verified.index == after {
@@ -85,10 +94,13 @@ impl Machine {
                 out.resending.journal_to = Index(0);
             }
             for (record, evidence) in extensions {
+                // On its way to the disk when the peer fell back: nobody took note of it then.
+                out.sent.note(&record, settled);
                 let outgoing = Outgoing::durable(record, evidence);
-                (out.verified, out.durable) = (outgoing.tip, outgoing.tip);
+                out.verified = outgoing.tip;
                 out.queue.push_back(outgoing);
             }
+            out.durable = out.durable_end();
         }
         self.advance_outbound(flow);
     }

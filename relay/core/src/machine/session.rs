@@ -1,11 +1,11 @@
 //! Peers: who is there, what they know, and the headers they are fed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attestation::Committee;
 use crate::chain::ChainPoint;
 use crate::frame::{ClientAt, CommitteeNotice, Frame, Hello, PROTOCOL_VERSIONS, Role};
-use crate::ids::{Domain, Height, UnixMillis};
+use crate::ids::{Domain, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
 use crate::machine::Machine;
 use crate::machine::config::{PeerId, PeerSetup};
@@ -21,13 +21,24 @@ pub(super) struct Peer {
     pub is_ready: bool,
     /// Where its light clients stand.
     pub clients: BTreeMap<Domain, Height>,
+    /// Flows on which it was told what it signed, up to which entry, and the moment to tell it the same again.
+    pub reminded: BTreeMap<Flow, (Index, UnixMillis)>,
     /// Chains whose headers are on their way to it, with the moment to try again.
     feeding: BTreeMap<Domain, UnixMillis>,
+    /// Chains whose nodes are being asked for headers for it: however often it says where it stands, one question at a time.
+    fetching: BTreeSet<Domain>,
 }
 
 impl Peer {
     pub fn new(setup: PeerSetup) -> Self {
-        Self { setup, is_ready: false, clients: BTreeMap::new(), feeding: BTreeMap::new() }
+        Self {
+            setup,
+            is_ready: false,
+            clients: BTreeMap::new(),
+            reminded: BTreeMap::new(),
+            feeding: BTreeMap::new(),
+            fetching: BTreeSet::new(),
+        }
     }
 
     /// Whether the peer's client of `domain` has reached `height`; sends it headers when it has not.
@@ -36,7 +47,7 @@ impl Peer {
         if at >= height {
             return true;
         }
-        if self.feeding.get(&domain).is_none_or(|again| *again <= io.now) {
+        if self.feeding.get(&domain).is_none_or(|again| *again <= io.now) && self.fetching.insert(domain) {
             self.feeding.insert(domain, io.after(io.limits.retry_min.saturating_mul(8)));
             io.push(Effect::FetchUpdate {
                 domain,
@@ -48,11 +59,14 @@ impl Peer {
         false
     }
 
-    /// From when on [`Peer::reaches`] has something to say or to send about `height`; `None` when only the peer can
-    /// change that.
+    /// From when on [`Peer::reaches`] has something to say or to send about `height`; `None` when only the peer or the
+    /// chain's nodes can change that.
     pub fn feeding_due(&self, domain: Domain, height: Height) -> Option<UnixMillis> {
-        let at = *self.clients.get(&domain)?;
-        let again = self.feeding.get(&domain).filter(|_| at < height);
+        let lacks = *self.clients.get(&domain)? < height;
+        if lacks && self.fetching.contains(&domain) {
+            return None;
+        }
+        let again = self.feeding.get(&domain).filter(|_| lacks);
         Some(again.copied().unwrap_or(UnixMillis(0)))
     }
 }
@@ -100,6 +114,9 @@ impl Machine {
         };
         // Every frame but an extension is dealt with at once; an extension keeps its room until it is durable.
         match (frame, role) {
+            (Frame::Extension { claim, evidence }, Role::Relay) if self.role == Role::Attester => {
+                self.on_own_signatures(peer, claim, evidence);
+            }
             (Frame::Extension { claim, evidence }, Role::Relay) => {
                 return self.on_extension(peer, receipt, claim, evidence);
             }
@@ -115,7 +132,7 @@ impl Machine {
             (Frame::Attestation { flow, point, epoch, signature }, Role::Attester) => {
                 self.on_attestation(peer, flow, point, epoch, signature);
             }
-            (Frame::Committee(notice), Role::Relay) => self.on_committee_notice(notice),
+            (Frame::Committee(notice), Role::Relay) => self.on_committee_notice(peer, notice),
             (Frame::SetRequest(attestation), Role::Relay) => self.on_set_request(peer, attestation),
             (Frame::SetAttested(evidence), _) => self.on_set_attested(peer, evidence),
             // A frame that does not go with the peer's role carries no information.
@@ -138,6 +155,7 @@ impl Machine {
         }
         self.tell_committees(peer);
         self.ask_sets();
+        self.ask_for_lost();
         self.advance_all_flows();
     }
 
@@ -151,13 +169,22 @@ impl Machine {
         }
     }
 
-    fn on_committee_notice(&mut self, notice: CommitteeNotice) {
+    fn on_committee_notice(&mut self, peer: PeerId, notice: CommitteeNotice) {
         let key = (notice.domain, notice.verifier);
-        // A set on a chain that we read ourselves is never taken from a peer.
-        if self.clients.get(&notice.domain).is_some_and(|client| client.setup.has_target) {
+        // A set on a chain that we read ourselves is never taken from a peer, nor one that vouches for others' lanes only.
+        let mut theirs = self.outbound.values().filter(|out| out.peer == peer);
+        let is_theirs = theirs.any(|out| out.lane.target_verifier(out.flow.direction) == key);
+        if !is_theirs || self.clients.get(&notice.domain).is_some_and(|client| client.setup.has_target) {
+            return;
+        }
+        let is_new = self.committees.get(&key).is_none_or(|known| known.epoch() < notice.epoch);
+        // Each new set costs a round of requests to the attesters. One that comes too early is said again with the first
+        // refusal of what the set before has signed.
+        if !is_new || self.next_notice.get(&key).is_some_and(|next| *next > self.io.now) {
             return;
         }
         if let Ok(committee) = Committee::new(notice.epoch, &notice.members, notice.threshold) {
+            self.next_notice.insert(key, self.io.after(self.io.limits.retry_min));
             self.adopt_committee(key, committee);
         }
     }
@@ -189,6 +216,7 @@ impl Machine {
         answer: Fetched<(Opaque, UpdateOrigin)>,
     ) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.fetching.remove(&domain);
         match answer {
             Fetched::Some((update, _)) if known.is_ready && known.clients.get(&domain) == Some(&after) => {
                 self.io.push(Effect::Send { peer, frame: Frame::Update { domain, update } });

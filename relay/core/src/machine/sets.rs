@@ -14,12 +14,19 @@ use crate::machine::client::Stated;
 use crate::machine::config::PeerId;
 use crate::machine::effect::{Effect, Report};
 use crate::machine::io::After;
+use crate::machine::under_way::UnderWay;
 use crate::machine::{Machine, VerifierKey};
 use crate::record::Record;
 use crate::set_attestation::{Attestable, SetAttestation, SetEvidence, SetFact, SetRefusal};
 
 /// Questions of other relays that are remembered; the oldest set gives way.
 const MAX_ERRANDS: usize = 64;
+
+/// Signatures of sets that may be under way for one peer; what it asks beyond is asked again.
+const MAX_SIGNING: usize = 64;
+
+/// False votes of one peer that are looked at within one wait of [`Sets::takes_vote`]: each costs a check of a signature.
+const FALSE_VOTES: u32 = 16;
 
 /// What is known, wanted and collected.
 #[derive(Debug, Default)]
@@ -30,6 +37,10 @@ pub(super) struct Sets {
     lacking: BTreeMap<Domain, Lacking>,
     /// What other relays wait for.
     errands: BTreeMap<SetAttestation, Errand>,
+    /// Signatures under way, by who asked.
+    pub signing: UnderWay,
+    /// False votes of each peer, and until when they count.
+    false_votes: BTreeMap<PeerId, (u32, UnixMillis)>,
 }
 
 #[derive(Debug)]
@@ -49,6 +60,8 @@ struct Votes {
 struct Errand {
     peers: BTreeSet<PeerId>,
     signatures: BTreeMap<AttesterId, SignatureBytes>,
+    /// When the attesters may be asked again.
+    next_ask: UnixMillis,
 }
 
 impl Sets {
@@ -67,8 +80,21 @@ impl Sets {
         self.lacking.values().map(|lacking| lacking.next_ask).min()
     }
 
+    /// Whether a vote of this peer is looked at: not after too many false ones, for a while.
+    fn takes_vote(&self, peer: PeerId, now: UnixMillis) -> bool {
+        self.false_votes.get(&peer).is_none_or(|(count, until)| *count < FALSE_VOTES || *until <= now)
+    }
+
+    fn note_false_vote(&mut self, peer: PeerId, now: UnixMillis, until: UnixMillis) {
+        let votes = self.false_votes.entry(peer).or_insert((0, until));
+        if votes.1 <= now {
+            *votes = (0, until);
+        }
+        votes.0 += 1;
+    }
+
     /// `None` when nobody of ours has confirmed a set for that height yet.
-    fn verify_confirmed(&self, fact: SetFact) -> Option<Result<(), SetRefusal>> {
+    pub fn verify_confirmed(&self, fact: SetFact) -> Option<Result<(), SetRefusal>> {
         let ours = self.confirmed.get(&(fact.domain, fact.statement.height))?;
         let (expected, got) = (ours.statement.digest, fact.statement.digest);
         Some(if *ours == fact { Ok(()) } else { Err(SetRefusal::Contradiction { expected, got }) })
@@ -135,6 +161,19 @@ impl Machine {
         }
         match self.role {
             Role::Attester => {
+                match self.remembers_sets(attestation.fact.domain) {
+                    Ok(true) => {}
+                    // The newest set that we signed was not confirmed here again yet; we are asked again.
+                    Ok(false) => return,
+                    Err(refusal) => {
+                        let domain = attestation.fact.domain;
+                        return self.io.report(Report::SetRefused { domain, peer, refusal });
+                    }
+                }
+                if self.sets.signing.count(peer) >= MAX_SIGNING {
+                    return;
+                }
+                self.sets.signing.begin(peer);
                 self.io.append(vec![Record::SetSigned(attestation)], After::MaySignSet { attestation, peer });
             }
             Role::Relay => self.run_set_errand(peer, attestation),
@@ -156,7 +195,8 @@ impl Machine {
             let frame = Frame::SetAttested(SetEvidence { attestation, signatures: errand.signatures.clone() });
             self.io.push(Effect::Send { peer, frame });
         }
-        if errand.signatures.len() < committee.quorum() {
+        if errand.signatures.len() < committee.quorum() && errand.next_ask <= self.io.now {
+            errand.next_ask = self.io.after(self.io.limits.retry_min.saturating_mul(4));
             for attester in attesters {
                 self.io.push(Effect::Send { peer: attester, frame: Frame::SetRequest(attestation) });
             }
@@ -169,8 +209,13 @@ impl Machine {
 
     /// Attestations of a set: for our own client, or for a relay that asked.
     pub(super) fn on_set_attested(&mut self, peer: PeerId, evidence: SetEvidence) {
+        if !self.sets.takes_vote(peer, self.io.now) {
+            return;
+        }
         let refused = [self.count_set_votes(&evidence), self.forward_set_votes(&evidence)];
         if let Some(refusal) = refused.into_iter().find_map(Result::err) {
+            let until = self.io.after(self.io.limits.retry_min.saturating_mul(4));
+            self.sets.note_false_vote(peer, self.io.now, until);
             let domain = evidence.attestation.fact.domain;
             self.io.report(Report::SetRefused { domain, peer, refusal });
         }
@@ -194,9 +239,17 @@ impl Machine {
     }
 
     fn count_set_votes(&mut self, evidence: &SetEvidence) -> Result<(), SetRefusal> {
-        let domain = evidence.attestation.fact.domain;
+        let SetFact { domain, statement, .. } = evidence.attestation.fact;
+        // A vote that comes late is no lie: what it is about lies behind our client.
+        if self.clients.get(&domain).is_some_and(|client| statement.height <= client.height) {
+            return Ok(());
+        }
         let verifiers = self.set_verifiers(domain);
         let Some(lacking) = self.sets.lacking.get_mut(&domain) else { return Ok(()) };
+        // Nor is one about another height: a relay with an older journal asks for a set that lies behind what it asked for.
+        if statement.height != lacking.fact.statement.height {
+            return Ok(());
+        }
         let key = (evidence.attestation.verifier_domain, evidence.attestation.verifier);
         if !verifiers.contains(&key) {
             let expected = verifiers.first().map_or(key.1, |(_, verifier)| *verifier);

@@ -24,6 +24,8 @@ pub enum WaitReason {
     Nodes,
     /// The chain's headers are held back.
     HeldBack,
+    /// The chain's client can't go on from what it trusts; an operator must anchor it anew.
+    Anchor,
     /// The client of the chain is frozen until an operator decides.
     Frozen,
     /// A checkpoint transaction is on its way to the chain.
@@ -46,15 +48,20 @@ pub enum WaitReason {
     Dispute,
     /// The operator has paused the lane.
     Paused,
+    /// The signer that holds an attester's key is away, or refuses.
+    Signer,
+    /// An attester whose journal has forgotten signatures: they are merged back from the relays first.
+    Mute,
 }
 
 impl WaitReason {
     /// Every reason, for documentation and metric labels.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Idle,
         Self::Header,
         Self::Nodes,
         Self::HeldBack,
+        Self::Anchor,
         Self::Frozen,
         Self::Checkpoint,
         Self::Committee,
@@ -66,6 +73,8 @@ impl WaitReason {
         Self::Retry,
         Self::Dispute,
         Self::Paused,
+        Self::Signer,
+        Self::Mute,
     ];
 
     /// The word used everywhere.
@@ -76,6 +85,7 @@ impl WaitReason {
             Self::Header => "header",
             Self::Nodes => "nodes",
             Self::HeldBack => "held-back",
+            Self::Anchor => "anchor",
             Self::Frozen => "frozen",
             Self::Checkpoint => "checkpoint",
             Self::Committee => "committee",
@@ -87,13 +97,15 @@ impl WaitReason {
             Self::Retry => "retry",
             Self::Dispute => "dispute",
             Self::Paused => "paused",
+            Self::Signer => "signer",
+            Self::Mute => "mute",
         }
     }
 
     /// Whether nothing goes on until the operator decides.
     #[must_use]
     pub const fn needs_operator(self) -> bool {
-        matches!(self, Self::Frozen | Self::Dispute)
+        matches!(self, Self::Anchor | Self::Frozen | Self::Dispute)
     }
 
     /// Who must act so that it goes on.
@@ -102,10 +114,11 @@ impl WaitReason {
         match self {
             Self::Idle => "nobody",
             Self::Header | Self::HeldBack => "the chain's validators",
-            Self::Frozen | Self::Dispute | Self::Paused => "the operator",
+            Self::Anchor | Self::Frozen | Self::Dispute | Self::Paused | Self::Signer => "the operator",
             Self::Nodes | Self::Checkpoint | Self::Committee | Self::Transaction => "the chain's nodes",
             Self::Attestations => "the attesters",
             Self::Peer | Self::Acceptance | Self::Outcome => "the peer",
+            Self::Mute => "the relays",
             Self::Retry => "this relay",
         }
     }
@@ -174,6 +187,8 @@ pub struct CommitteeStatus {
     pub members: Vec<AttesterId>,
     /// How many signatures are enough.
     pub threshold: u32,
+    /// Attesters with a session whose signatures count, or whose addresses are not known.
+    pub reachable: usize,
 }
 
 impl ClientStatus {
@@ -229,6 +244,7 @@ impl Machine {
             epoch: committee.epoch(),
             members: committee.members().iter().copied().collect(),
             threshold: committee.threshold(),
+            reachable: self.reachable(committee),
         });
         Status {
             role: self.role,
@@ -245,13 +261,16 @@ impl Machine {
         let waits_for = match client {
             Some(client) if client.is_frozen() => WaitReason::Frozen,
             _ if self.is_paused(desk.flow) => WaitReason::Paused,
+            _ if desk.lost.is_contradicted() => WaitReason::Dispute,
+            _ if desk.lost.is_mute() => WaitReason::Mute,
+            _ if desk.was_unsigned_since(self.io.now, self.io.limits.retry_max) => WaitReason::Signer,
             Some(client) => desk.waits_for(client),
             None => WaitReason::Idle,
         };
         FlowStatus {
             flow: desk.flow,
             side: Side::Attester,
-            hint: desk.asked().max(desk.durable.index),
+            hint: desk.asked().max(desk.durable.index).max(desk.lost.missing().unwrap_or_default()),
             durable: desk.durable.index,
             finished: desk.durable.index,
             voters: Vec::new(),
@@ -278,7 +297,8 @@ impl Machine {
             if is_peer_ready { WaitReason::Acceptance } else { WaitReason::Peer }
         } else if out.hint > out.durable.index {
             match client {
-                Some(client) if client.held.is_some() => WaitReason::HeldBack,
+                Some(Client { held: Some(reason), .. }) if reason.needs_anchor() => WaitReason::Anchor,
+                Some(Client { held: Some(_), .. }) => WaitReason::HeldBack,
                 _ if out.is_failing() => WaitReason::Nodes,
                 _ if out.checkpoint.is_some() => WaitReason::Checkpoint,
                 _ => WaitReason::Header,

@@ -20,6 +20,9 @@ use crate::opaque::Opaque;
 use crate::record::{IntentRecord, Misbehaviour};
 use crate::recovery::RecoveredClient;
 
+mod boundaries;
+mod hostile;
+mod memory;
 mod older_journals;
 mod sets;
 mod waiting;
@@ -292,6 +295,26 @@ fn an_attester_that_lags_is_brought_up_to_date_by_either_side() {
         let effects = driven.give(Input::ClaimLoaded { flow, peer: ATTESTER, entries, tail: vec![] });
         assert_eq!(requests(&effects), [(Index(1), Index(5))], "beside {target}: once, from its start");
     }
+}
+
+#[test]
+fn entries_that_the_journal_can_not_bring_are_not_asked_for_again_at_once() {
+    let mut bench = Bench::new(Some("here")).holding(&[3, 5], vec![]);
+    bench.recovered.flows[0].outstanding.remove(0);
+    bench.recovered.flows[0].peer_accepted = point(3);
+    let mut driven = bench.start();
+    assert_eq!(loads(&driven.greet(ATTESTER, Role::Attester, vec![])), [(Index(1), Index(5))]);
+    let flow = flow(Direction::Outbox);
+    let nothing = || Input::ClaimLoaded { flow, peer: ATTESTER, entries: vec![], tail: vec![] };
+    assert_eq!(loads(&driven.give(nothing())), []);
+    driven.machine.handle(Input::Tick, NOW);
+    assert_eq!(loads(&driven.effects()), []);
+    // Later it is tried again, and the machine wakes for it.
+    let wake = driven.machine.poll_timeout().unwrap();
+    let later = UnixMillis(NOW.0 + 2_000);
+    assert!(wake > NOW && wake <= later, "{wake:?}");
+    driven.machine.handle(Input::Tick, later);
+    assert_eq!(loads(&driven.effects()), [(Index(1), Index(5))]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A relay restored from an older journal, seen from both sides; and a target chain that takes nothing in.
 
 use super::*;
+use crate::machine::config::Limits;
 use crate::machine::effect::ReceiptId;
+use crate::machine::outbound::Outgoing;
 
 /// A relay beside `here` whose peer has acknowledged messages 1 to 5.
 fn acknowledged() -> Driven {
@@ -53,6 +55,36 @@ fn a_peer_that_fell_back_is_sent_the_rest_again_from_the_journal() {
 }
 
 #[test]
+fn a_message_on_its_way_to_the_disk_as_the_peer_fell_back_is_settled_later() {
+    let (mut driven, _) = fallen_back();
+    let flow = flow(Direction::Outbox);
+    // Its append ended after the queue it stood in was cleared; only the journal brings it.
+    let extensions = Some(vec![(extension(3, 5, 5), Some(evidence(5, 1))), (extension(5, 6, 6), None)]);
+    driven.give(Input::ExtensionsLoaded { flow, after: Index(3), extensions });
+    let sent = &driven.machine.outbound[&flow].sent;
+    assert!(sent.unsettled.contains_key(&Index(6)), "{:?}", sent.unsettled.keys());
+    assert_eq!(sent.proved.back(), Some(&Index(6)));
+}
+
+#[test]
+fn what_a_failing_disk_leaves_out_is_brought_again_before_what_follows() {
+    let (mut driven, _) = fallen_back();
+    let flow = flow(Direction::Outbox);
+    // Pruned, so it is read from the chain and appended once more, while the journal brings what follows.
+    driven.give(Input::ExtensionsLoaded { flow, after: Index(3), extensions: None });
+    let out = driven.machine.outbound.get_mut(&flow).unwrap();
+    let read_again = Outgoing { is_durable: false, ticket: Ticket(77), ..Outgoing::durable(extension(3, 4, 4), None) };
+    out.verified = read_again.tip;
+    out.queue.push_back(read_again);
+    let extensions = Some(vec![(extension(4, 5, 5), Some(evidence(5, 1)))]);
+    let effects = driven.give(Input::ExtensionsLoaded { flow, after: Index(4), extensions });
+    assert_eq!(sent(&effects), 0, "nothing is sent before what it follows");
+    driven.machine.outbound_append_failed(flow, Ticket(77));
+    let out = &driven.machine.outbound[&flow];
+    assert_eq!((out.queue.iter().count(), out.durable, out.verified), (0, point(3), point(3)));
+}
+
+#[test]
 fn what_the_journal_has_pruned_is_read_from_the_chain_again() {
     let (mut driven, _) = fallen_back();
     let flow = flow(Direction::Outbox);
@@ -77,6 +109,18 @@ fn a_peer_that_names_another_head_is_no_peer_that_fell_back() {
     let differs = |effect: &Effect| matches!(effect, Effect::Report(Report::AuditDifference { .. }));
     assert!(effects.iter().any(differs), "{effects:?}");
     assert_eq!(loads_after(&effects), []);
+}
+
+#[test]
+fn where_a_peer_stood_in_an_earlier_session_counts_no_more() {
+    let flow = flow(Direction::Outbox);
+    let mut driven = Bench::new(Some("here")).start();
+    let is_behind = |driven: &Driven, index| driven.machine.outbound[&flow].resending.is_behind(Index(index));
+    driven.greet(PEER, Role::Relay, vec![(flow, point(5))]);
+    assert!(is_behind(&driven, 4), "our journal is an older one");
+    driven.give(Input::PeerDown(PEER));
+    driven.greet(PEER, Role::Relay, vec![(flow, point(3))]);
+    assert!(is_behind(&driven, 2) && !is_behind(&driven, 3), "and so is the peer's since");
 }
 
 #[test]
@@ -105,14 +149,32 @@ fn what_is_held_already_is_left_out_of_a_claim_that_is_cut_elsewhere() {
 }
 
 #[test]
+fn what_a_peer_that_is_away_cannot_take_in_stays_on_our_chain() {
+    let reads = |effects: &[Effect]| {
+        let hint =
+            |effect: &&Effect| matches!(effect, Effect::ReadHint { flow } if flow.direction == Direction::Outbox);
+        effects.iter().filter(hint).count()
+    };
+    let limits: [fn(&mut Limits); 2] = [|limits| limits.outbound_window = 1, |limits| limits.outbound_bytes = 1];
+    for limit in limits {
+        let mut bench = Bench::new(Some("here")).holding(&[5], vec![evidence(5, 1)]);
+        limit(&mut bench.config.limits);
+        let mut driven = bench.start();
+        assert_eq!(reads(&driven.effects()), 0, "nothing more is read");
+        driven.greet(PEER, Role::Relay, vec![]);
+        let effects = driven.frame(PEER, Frame::Accepted { flow: flow(Direction::Outbox), point: point(5) });
+        assert_eq!(reads(&effects), 1, "there is room again");
+    }
+    let mut driven = Bench::new(Some("here")).holding(&[5], vec![evidence(5, 1)]).start();
+    assert_eq!(reads(&driven.effects()), 1);
+}
+
+#[test]
 fn what_a_stopped_chain_cannot_take_in_stays_with_the_peer() {
-    for by_weight in [false, true] {
+    let limits: [fn(&mut Limits); 2] = [|limits| limits.inbound_window = 1, |limits| limits.inbound_bytes = 1];
+    for limit in limits {
         let mut bench = Bench::new(Some("there")).holding(&[3], vec![evidence(3, 1)]);
-        if by_weight {
-            bench.config.limits.inbound_bytes = 1;
-        } else {
-            bench.config.limits.inbound_window = 1;
-        }
+        limit(&mut bench.config.limits);
         let mut driven = bench.start();
         driven.greet(PEER, Role::Relay, vec![]);
         let claim = extension(3, 5, 5).claim();

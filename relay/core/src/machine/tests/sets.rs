@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::light_client::{HoldReason, SetStatement};
-use crate::machine::effect::ReceiptId;
+use crate::machine::effect::{ReceiptId, UpdateOrigin};
+use crate::machine::status::ClientStatus;
 use crate::set_attestation::{Attestable, SetAttestation, SetEvidence, SetFact};
-use crate::verify::VerifiedUpdate;
+use crate::verify::{VerifiedHeader, VerifiedUpdate};
 
 fn fact() -> SetFact {
     let statement = SetStatement { height: Height(11), digest: keccak256(b"set") };
@@ -30,7 +31,7 @@ fn hold(driven: &mut Driven) -> Vec<Effect> {
     driven.give(Input::UpdateVerified {
         domain: domain("here"),
         update: opaque("update"),
-        origin: crate::machine::effect::UpdateOrigin::Peer(PEER),
+        origin: UpdateOrigin::Peer(PEER),
         result: VerifiedUpdate::HeldBack {
             state: opaque("state"),
             headers: vec![],
@@ -81,6 +82,74 @@ fn waiting() -> (Driven, Vec<Effect>) {
     (driven, effects)
 }
 
+/// What the client of `here` says of an update by this node.
+fn served(driven: &mut Driven, node: &str, result: VerifiedUpdate<Opaque>) -> Vec<Report> {
+    let origin = UpdateOrigin::Node(node.to_owned());
+    let update = opaque("update");
+    let effects = driven.give(Input::UpdateVerified { domain: domain("here"), update, origin, result });
+    let report = |effect: &Effect| match effect {
+        Effect::Report(report) => Some(report.clone()),
+        _ => None,
+    };
+    effects.iter().filter_map(report).collect()
+}
+
+fn final_block(height: u64, set_changes: Vec<Height>) -> VerifiedUpdate<Opaque> {
+    let hash = |height: u64| keccak256(&height.to_be_bytes());
+    let header = Header {
+        height: Height(height),
+        hash: hash(height),
+        parent: hash(height - 1),
+        timestamp: NOW,
+        detail: Vec::new(),
+    };
+    let headers = vec![VerifiedHeader::restored(domain("here"), header)];
+    VerifiedUpdate::Advanced { state: opaque("further"), headers, set_changes }
+}
+
+#[test]
+fn whoever_served_a_set_that_the_chain_does_not_have_lied_and_an_unusual_change_is_nobodys_fault() {
+    let SetStatement { height, digest } = fact().statement;
+    let unexplained = HoldReason::SetNotFollowed { height, digest, check: "replay" };
+    for (reason, check) in [(unexplained, "replay"), (HoldReason::SetUnconfirmed { height, digest }, "set-unconfirmed")]
+    {
+        for set_changes in [vec![], vec![Height(10)]] {
+            let mut driven = Bench::new(None).start();
+            let (headers, state) = (vec![], opaque("state"));
+            let held = VerifiedUpdate::HeldBack { state, headers, set_changes: vec![], reason };
+            let reports = served(&mut driven, "doubted", held);
+            assert_eq!(reports, [Report::HeadersHeldBack { domain: domain("here"), reason }], "nobody is blamed yet");
+            let reports = served(&mut driven, "other", final_block(11, set_changes.clone()));
+            let blamed: Vec<_> = reports
+                .iter()
+                .filter_map(|report| match report {
+                    Report::Lie { origin, refusal, .. } => Some((origin.clone(), refusal.check, refusal.height)),
+                    _ => None,
+                })
+                .collect();
+            let liar = (UpdateOrigin::Node("doubted".to_owned()), check, Some(height));
+            let expected = if set_changes.is_empty() { vec![liar] } else { vec![] };
+            assert_eq!(blamed, expected, "{reason}, with changes after {set_changes:?}");
+        }
+    }
+}
+
+#[test]
+fn a_set_that_cannot_be_followed_waits_for_the_operator_and_asks_nobody() {
+    let SetStatement { height, digest } = fact().statement;
+    let reason = HoldReason::SetNotFollowed { height, digest, check: "replay" };
+    let mut driven = Bench::new(None).start();
+    let held = VerifiedUpdate::HeldBack { state: opaque("state"), headers: vec![], set_changes: vec![], reason };
+    let origin = UpdateOrigin::Node("own".to_owned());
+    let update = opaque("update");
+    let effects = driven.give(Input::UpdateVerified { domain: domain("here"), update, origin, result: held });
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::ConfirmSet { .. })), "{effects:?}");
+    assert_eq!(asked(&effects), []);
+    let status = driven.machine.status();
+    let words = status.clients.iter().find_map(ClientStatus::held_words).unwrap();
+    assert!(words.contains("anchor the chain anew"), "{words}");
+}
+
 #[test]
 fn enough_attesters_are_believed_and_the_client_goes_on() {
     let (mut driven, effects) = waiting();
@@ -125,6 +194,17 @@ fn what_is_forged_or_replayed_is_refused_by_name() {
         assert_eq!((refused(&effects), applied(&effects)), (vec![check], vec![]));
     }
     assert_eq!(applied(&driven.frame(PEER, signed(good, &[1, 2, 3]))), [fact().statement]);
+}
+
+#[test]
+fn a_vote_for_a_set_of_another_height_than_the_one_we_ask_for_is_no_lie() {
+    let (mut driven, _) = waiting();
+    for height in [fact().statement.height.0 - 1, fact().statement.height.0 + 4] {
+        let statement = SetStatement { height: Height(height), digest: keccak256(b"another set") };
+        let asked_before = SetFact { statement, parent: keccak256(&(height - 1).to_be_bytes()), ..fact() };
+        let effects = driven.frame(PEER, signed(attestation(asked_before, 1), &[1, 2, 3]));
+        assert_eq!((refused(&effects), applied(&effects)), (vec![], vec![]), "{height}");
+    }
 }
 
 #[test]
@@ -219,4 +299,57 @@ fn a_set_that_own_nodes_confirm_is_recorded_and_can_be_attested_from_then_on() {
     driven.give(Input::Durable(ticket));
     let effects = driven.frame(PEER, Frame::SetRequest(attestation(fact(), 1)));
     assert_eq!(appended(&effects).1, [Record::SetSigned(attestation(fact(), 1))]);
+}
+
+/// What a machine with the client at block 10 does with an anchor at `height`.
+fn started_with_anchor(height: u64) -> (Vec<Effect>, ClientStatus) {
+    let mut bench = Bench::new(Some("here"));
+    let setup = &mut bench.config.chains[0];
+    (setup.height, setup.hash) = (Height(height), keccak256(b"anchor"));
+    let mut driven = bench.start();
+    let status = driven.machine.status().clients.into_iter().find(|client| client.domain == domain("here")).unwrap();
+    (driven.effects(), status)
+}
+
+#[test]
+fn a_newer_anchor_is_where_the_client_goes_on_and_an_older_one_changes_nothing() {
+    let fetches = |effects: &[Effect]| -> Vec<Height> {
+        let fetched = |effect: &Effect| match effect {
+            Effect::FetchUpdate { domain: of, after, .. } if *of == domain("here") => Some(*after),
+            _ => None,
+        };
+        effects.iter().filter_map(fetched).collect()
+    };
+    let anchored =
+        |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Report(Report::Anchored { .. })));
+    for (anchor, expected) in [(0, 10), (9, 10), (10, 10), (50, 50)] {
+        let (effects, status) = started_with_anchor(anchor);
+        assert_eq!(
+            (status.height, fetches(&effects)),
+            (Height(expected), vec![Height(expected)]),
+            "anchor at {anchor}"
+        );
+        assert_eq!(anchored(&effects), anchor == 50, "it is said");
+    }
+}
+
+#[test]
+fn headers_before_the_gap_of_a_new_anchor_prove_nothing_any_more() {
+    let mut bench = Bench::new(Some("here"));
+    bench.recovered.clients[0].headers.retain(|header| header.height != Height(6));
+    let driven = bench.start();
+    assert_eq!(driven.machine.clients[&domain("here")].header_range(), Some((Height(7), Height(10))));
+}
+
+#[test]
+fn a_set_that_own_nodes_deny_or_cannot_judge_yet_is_not_believed() {
+    for agrees in [Some(false), None] {
+        let mut driven = Bench::new(None).start();
+        driven.greet(PEER, Role::Relay, vec![]);
+        hold(&mut driven);
+        let (domain, statement) = (domain("here"), fact().statement);
+        let effects = driven.give(Input::SetConfirmed { domain, statement, agrees });
+        assert_eq!(applied(&effects), [], "{agrees:?}");
+        assert!(driven.machine.poll_timeout().is_some_and(|wake| wake > NOW), "it is asked again, after a wait");
+    }
 }

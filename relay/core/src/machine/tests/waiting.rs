@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::machine::status::{FlowStatus, WaitReason};
+use crate::set_attestation::Attestable;
 
 fn standing(driven: &Driven) -> FlowStatus {
     let flows = driven.machine.status().flows;
@@ -35,4 +36,25 @@ fn an_attester_that_is_asked_about_a_header_that_it_lacks_does_not_look_idle() {
     assert_eq!((stands.waits_for, stands.hint, stands.durable), (WaitReason::Header, Index(3), Index(0)));
     driven.give(Input::PeerDown(PEER));
     assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "nobody asks any more");
+}
+
+#[test]
+fn an_attester_whose_signer_does_not_sign_says_so_until_it_signs_or_nobody_asks() {
+    let mut driven = Bench::new(None).start();
+    driven.greet(PEER, Role::Relay, vec![]);
+    let verifying = lane().target(Direction::Outbox);
+    let statement = Statement { flow: flow(Direction::Outbox), point: point(3), epoch: Epoch(1), verifying };
+    let signed = |signature| Input::Signed { what: Attestable::Head(statement), peer: PEER, signature };
+    let declined = driven.give(signed(None));
+    let mute = |effect: &Effect| {
+        matches!(effect, Effect::Send { frame: Frame::Declined(Declined { reason: DeclineReason::Mute, .. }), .. })
+    };
+    assert!(declined.iter().any(mute), "{declined:?}");
+    assert_eq!(standing(&driven).waits_for, WaitReason::Signer);
+    driven.give(signed(Some(sign(1, point(3), 1))));
+    assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "it signs again");
+    driven.give(signed(None));
+    driven.now = UnixMillis(driven.now.0 + 15_001);
+    driven.give(Input::Tick);
+    assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "nobody has asked since");
 }
