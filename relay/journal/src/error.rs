@@ -23,11 +23,31 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
-    /// The file was written by a build with another format.
-    #[error("expected journal format {expected}, got {got}")]
-    Format {
+    /// The file was written by a newer version.
+    #[error(
+        "expected a journal of format {expected} or older, got {got}: run the version that wrote it, or a newer one"
+    )]
+    NewerFormat {
         /// Format of this build.
         expected: u32,
+        /// Format of the file.
+        got: u32,
+    },
+    /// The file has an older format, and was opened without [`crate::Options::take_over`].
+    #[error(
+        "expected a journal of format {expected}, got {got}: the daemon takes it over at its start and keeps a copy"
+    )]
+    OlderFormat {
+        /// Format of this build.
+        expected: u32,
+        /// Format of the file.
+        got: u32,
+    },
+    /// The file has a format that no build takes over any more, or never existed.
+    #[error("expected a journal of format {oldest} or newer, got {got}: let a version in between take it over first")]
+    UnknownFormat {
+        /// The oldest that this build takes over.
+        oldest: u32,
         /// Format of the file.
         got: u32,
     },

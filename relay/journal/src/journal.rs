@@ -40,6 +40,8 @@ pub struct Options {
     pub max_group_bytes: usize,
     /// Whether opening reads the whole file and compares every checksum, also after a clean stop; `false` by default.
     pub check_on_open: bool,
+    /// Whether a journal of an older format is taken over, after a copy of it was kept beside it; `true` by default.
+    pub take_over: bool,
     /// How long after a disk failed the next batch tries to open the file again; 1 s by default.
     pub retry_interval: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for Options {
             max_group: 256,
             max_group_bytes: 32 << 20,
             check_on_open: false,
+            take_over: true,
             retry_interval: Duration::from_secs(1),
         }
     }
@@ -92,11 +95,17 @@ impl Journal {
     /// Opens the journal in `dir`, and makes both when they don't exist.
     ///
     /// # Errors
-    /// [`JournalError::AlreadyOpen`] while another journal holds the file, [`JournalError::Format`] for a file of
-    /// another build, and those of damage and I/O.
+    /// [`JournalError::AlreadyOpen`] while another journal holds the file, [`JournalError::NewerFormat`],
+    /// [`JournalError::UnknownFormat`] and, without [`Options::take_over`], [`JournalError::OlderFormat`] for a file of
+    /// another version, and those of damage and I/O.
     pub fn open(dir: &Path, options: Options) -> Result<Self, JournalError> {
         Self::open_with(
-            Box::new(OpenFile { dir: dir.to_owned(), cache_bytes: options.cache_bytes, check: options.check_on_open }),
+            Box::new(OpenFile {
+                dir: dir.to_owned(),
+                cache_bytes: options.cache_bytes,
+                check: options.check_on_open,
+                take_over: options.take_over,
+            }),
             options,
         )
     }

@@ -4,6 +4,8 @@
 //! everything that waits. [`MemoryJournal`] runs the same rules over a map, with sync and crash as calls. [`View`] answers
 //! questions about either.
 //!
+//! [`SignOnceRecord`] is the smaller record of a signer that is a process of its own.
+//!
 //! # What is kept
 //! One row per extension for good: its points and, of each entry, what its link is made of (32 bytes of a message, 65 of
 //! an outcome; 20 more find a message by its id: 117 of the 128 bytes that a message may cost). Every head can be had
@@ -14,6 +16,10 @@
 //! The journal does not believe the machine: an extension that is not our own chain's continuation, a mark or a
 //! signature for a head that is not ours, a second header for a height, a client that goes back. A refused batch leaves
 //! nothing behind, and does not touch the batches beside it.
+//!
+//! # Another format
+//! A journal of an older format is taken over when it is opened, after a copy of the file was put beside it
+//! (`journal.redb.format-N`); one of a newer or unknown format is refused by name. The formats stand in `format.rs`.
 //!
 //! # After a crash
 //! Everything acknowledged is there; of what was not, whole batches in order. Opening costs no walk over the file
@@ -31,10 +37,12 @@ pub mod error;
 pub mod journal;
 pub mod memory;
 pub mod prune;
+pub mod sign_once;
 pub mod stats;
 pub mod view;
 
 mod apply;
+mod format;
 mod queue;
 mod recover;
 mod rows;
@@ -44,11 +52,13 @@ mod table;
 mod writer;
 
 pub use error::JournalError;
+pub use format::{FORMAT, OLDEST_FORMAT};
 pub use journal::{Journal, NotAppended, Options};
 pub use memory::{BatchId, MemoryJournal};
 pub use prune::{PruneDepth, Pruned};
+pub use sign_once::{SIGN_ONCE_FILE_NAME, SignOnce, SignOnceRecord};
 pub use stats::Stats;
-pub use store::{FILE_NAME, FORMAT};
+pub use store::FILE_NAME;
 pub use view::{CarryTransaction, Counts, FlowCounts, Timeline, View};
 
 #[cfg(test)]

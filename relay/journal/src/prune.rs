@@ -71,7 +71,8 @@ pub(crate) fn prune(
 /// Whether nobody on either side of the lane that this process stands on needs the extension any more.
 ///
 /// An outbox is finished once we saw it delivered, or once the peer holds it and its outcomes are settled. An inbox is
-/// finished once we saw it settled, or once the peer holds it.
+/// finished once we saw it settled, or once the peer holds it. An attester is done with what it has signed: links and heads
+/// are all that another signature for it needs.
 fn is_finished(
     rows: &dyn Rows,
     flow: Flow,
@@ -82,6 +83,8 @@ fn is_finished(
     let last = span.tip.index;
     let finished_by = if row.done.index >= last {
         Some(flow)
+    } else if row.signed.is_some_and(|signed| signed.index >= last) {
+        None
     } else if row.peer_accepted.index < last {
         return Ok(false);
     } else {

@@ -1,7 +1,7 @@
 //! What the writer has done, for metrics.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::JournalError;
 
@@ -32,6 +32,8 @@ pub struct Stats {
     pub waiting_batches: usize,
     /// Their bytes in memory, roughly.
     pub waiting_bytes: usize,
+    /// Since when the writer has been at work on what it has not finished yet: the disk takes it, or hangs.
+    pub writing_since: Option<Instant>,
     /// Why nothing can be written at the moment.
     pub failure: Option<JournalError>,
 }
@@ -55,6 +57,10 @@ impl Recorder {
         stats.batches += u64::try_from(batches).unwrap_or(u64::MAX);
         stats.records += u64::try_from(records).unwrap_or(u64::MAX);
         stats.largest_group = stats.largest_group.max(batches);
+    }
+
+    pub(crate) fn writes(&self, since: Option<Instant>) {
+        self.lock().writing_since = since;
     }
 
     pub(crate) fn refused(&self, error: &JournalError) {

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::error::JournalError;
+use crate::format::{FORMAT, Reading, reading, take_over};
 use crate::rows::{Changes, KeyValue, Rows};
 use crate::table::Table;
-
-/// The format that this build reads and writes.
-pub const FORMAT: u32 = 1;
 
 /// Name of the file in the journal's folder.
 pub const FILE_NAME: &str = "journal.redb";
@@ -37,6 +35,9 @@ pub(crate) trait Open: Send + Sync {
     /// Bytes on disk.
     fn size(&self) -> u64;
 
+    /// Called before a journal of an older format is taken over: keeps a copy of it, durably, or refuses.
+    fn keep_copy(&self, format: u32) -> Result<(), JournalError>;
+
     /// The journal was read without trouble: the next opening need not be careful.
     fn settled(&self) {}
 }
@@ -47,6 +48,7 @@ pub(crate) struct OpenFile {
     pub(crate) dir: PathBuf,
     pub(crate) cache_bytes: usize,
     pub(crate) check: bool,
+    pub(crate) take_over: bool,
 }
 
 impl Open for OpenFile {
@@ -76,6 +78,21 @@ impl Open for OpenFile {
 
     fn size(&self) -> u64 {
         fs::metadata(self.dir.join(FILE_NAME)).map_or(0, |data| data.len())
+    }
+
+    /// The file is open, but nothing is being written: what is on disk is the journal, as after a kill.
+    fn keep_copy(&self, format: u32) -> Result<(), JournalError> {
+        if !self.take_over {
+            return Err(JournalError::OlderFormat { expected: FORMAT, got: format });
+        }
+        let kept = self.dir.join(format!("{FILE_NAME}.format-{format}"));
+        let aside = self.dir.join(format!("{FILE_NAME}.format-{format}.part"));
+        fs::copy(self.dir.join(FILE_NAME), &aside)?;
+        File::open(&aside)?.sync_all()?;
+        // A copy of an earlier attempt is replaced: between the two the older version may have gone on.
+        fs::rename(&aside, &kept)?;
+        File::open(&self.dir)?.sync_all()?;
+        Ok(())
     }
 }
 
@@ -110,15 +127,17 @@ fn create_tables(database: &Database) -> Result<(), JournalError> {
     for table in Table::ALL {
         transaction.open_table(definition(table)).map_err(JournalError::from_store)?;
     }
-    transaction
-        .open_table(META)
-        .map_err(JournalError::from_store)?
-        .insert(FORMAT_KEY, FORMAT)
-        .map_err(JournalError::from_store)?;
+    write_format(&transaction)?;
     transaction.commit().map_err(JournalError::from_store)
 }
 
-fn begin(database: &Database) -> Result<redb::WriteTransaction, JournalError> {
+fn write_format(transaction: &redb::WriteTransaction) -> Result<(), JournalError> {
+    let mut meta = transaction.open_table(META).map_err(JournalError::from_store)?;
+    meta.insert(FORMAT_KEY, FORMAT).map_err(JournalError::from_store)?;
+    Ok(())
+}
+
+pub(crate) fn begin(database: &Database) -> Result<redb::WriteTransaction, JournalError> {
     let mut transaction = database.begin_write().map_err(JournalError::from_store)?;
     transaction.set_durability(Durability::Immediate).map_err(JournalError::from_store)?;
     // Opening after a crash must not walk the whole file. It also means two-phase commits, so that a torn write
@@ -145,7 +164,7 @@ impl Store {
     pub(crate) fn open(open: &dyn Open) -> Result<Self, JournalError> {
         guarded(|| {
             let store = Self(Some(open.open()?));
-            store.check_format()?;
+            store.check_format(open)?;
             Ok(store)
         })
     }
@@ -154,17 +173,24 @@ impl Store {
         self.0.as_ref().ok_or(JournalError::Closed)
     }
 
-    fn check_format(&self) -> Result<(), JournalError> {
+    fn check_format(&self, open: &dyn Open) -> Result<(), JournalError> {
         let transaction = self.database()?.begin_read().map_err(JournalError::from_store)?;
         let format = match transaction.open_table(META) {
             Ok(meta) => meta.get(FORMAT_KEY).map_err(JournalError::from_store)?.map(|format| format.value()),
             Err(redb::TableError::TableDoesNotExist(_)) => None,
             Err(error) => return Err(JournalError::from_store(error)),
         };
-        match format {
-            Some(FORMAT) => Ok(()),
-            Some(got) => Err(JournalError::Format { expected: FORMAT, got }),
-            None => create_tables(self.database()?),
+        drop(transaction);
+        let Some(got) = format else { return create_tables(self.database()?) };
+        match reading(got)? {
+            Reading::Now => Ok(()),
+            Reading::Older => {
+                open.keep_copy(got)?;
+                let transaction = begin(self.database()?)?;
+                take_over(&transaction, got)?;
+                write_format(&transaction)?;
+                transaction.commit().map_err(JournalError::from_store)
+            }
         }
     }
 
@@ -198,7 +224,7 @@ impl Store {
 }
 
 /// A damaged file can make the store panic; that is damage with a name, not the end of the process.
-fn guarded<T>(call: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(JournalError::StorePanicked))
 }
 

@@ -6,6 +6,7 @@ mod disk;
 mod disk_image;
 mod faults;
 mod fixture;
+mod formats;
 mod golden;
 mod pruning;
 mod reads;

@@ -1,5 +1,7 @@
 //! What can be asked of a journal. Every answer comes from one durable snapshot.
 
+mod reminder;
+
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::gateway_call::Evidence;
 use cityrelay_core::hash::Hash32;

@@ -12,7 +12,7 @@ use crate::error::JournalError;
 use crate::prune::{PruneDepth, Pruned, prune};
 use crate::queue::{Job, OnDurable, Queue};
 use crate::stats::Recorder;
-use crate::store::{Open, Store};
+use crate::store::{Open, Store, WriteTables};
 
 /// What the writer shares with the readers.
 pub(crate) struct Shared {
@@ -102,22 +102,20 @@ impl Writer<'_> {
             return;
         }
         let started = Instant::now();
-        let committed = self.shared.with_store(|store| {
-            store.write(|tables| {
-                let mut answers = Vec::with_capacity(group.len());
-                for (records, _) in &group {
-                    // A record that does not fit fails its own batch; a store that fails, all of them.
-                    answers.push(match apply_batch(tables, records) {
-                        Ok(changes) => {
-                            tables.apply(changes)?;
-                            Ok(records.len())
-                        }
-                        Err(error) if error.is_retryable() || error.is_damage() => return Err(error),
-                        Err(error) => Err(error),
-                    });
-                }
-                Ok(answers)
-            })
+        let committed = self.write(|tables| {
+            let mut answers = Vec::with_capacity(group.len());
+            for (records, _) in &group {
+                // A record that does not fit fails its own batch; a store that fails, all of them.
+                answers.push(match apply_batch(tables, records) {
+                    Ok(changes) => {
+                        tables.apply(changes)?;
+                        Ok(records.len())
+                    }
+                    Err(error) if error.is_retryable() || error.is_damage() => return Err(error),
+                    Err(error) => Err(error),
+                });
+            }
+            Ok(answers)
         });
         let answers = match committed {
             Ok(answers) => {
@@ -149,12 +147,10 @@ impl Writer<'_> {
         answer: &SyncSender<Result<(Pruned, bool), JournalError>>,
     ) {
         let pruned = self.ready().and_then(|()| {
-            self.shared.with_store(|store| {
-                store.write(|tables| {
-                    let (changes, pruned, has_more) = prune(tables, before, depth, limit)?;
-                    tables.apply(changes)?;
-                    Ok((pruned, has_more))
-                })
+            self.write(|tables| {
+                let (changes, pruned, has_more) = prune(tables, before, depth, limit)?;
+                tables.apply(changes)?;
+                Ok((pruned, has_more))
             })
         });
         if let Err(error) = &pruned
@@ -163,6 +159,17 @@ impl Writer<'_> {
             self.fail(error.clone());
         }
         let _ = answer.send(pruned);
+    }
+
+    /// Makes changes durable; until it returns the statistics say since when it has been at it.
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&mut WriteTables<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.shared.recorder.writes(Some(Instant::now()));
+        let written = self.shared.with_store(|store| store.write(change));
+        self.shared.recorder.writes(None);
+        written
     }
 
     fn fail(&mut self, error: JournalError) {

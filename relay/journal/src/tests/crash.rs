@@ -57,10 +57,9 @@ pub fn dump(view: &View<'_>, flows: &[(Flow, Side)]) -> Result<(Recovered, Strin
     Ok((view.recover(flows)?, text))
 }
 
-/// What the disk may look like after power was lost at `cut`: everything synced, and of each later write nothing, all,
-/// or a part in sectors.
-fn images(log: &[Op], seeds: &[u64], mut check: impl FnMut(usize, u64, Vec<u8>)) {
-    let mut synced = Vec::new();
+/// What the disk that held `synced` may look like after power was lost at `cut`: everything synced, and of each later
+/// write nothing, all, or a part in sectors.
+pub fn images(mut synced: Vec<u8>, log: &[Op], seeds: &[u64], mut check: impl FnMut(usize, u64, Vec<u8>)) {
     let mut unsynced: Vec<&Op> = Vec::new();
     for (cut, op) in log.iter().enumerate() {
         match op {
@@ -132,7 +131,7 @@ fn i2_after_a_crash_at_every_write_there_is_a_state_that_was_promised() {
 
 fn crash_everywhere(log: &[Op], states: &[(Recovered, String)], flows: &[(Flow, Side)]) {
     let mut tried = 0;
-    images(log, &[1, 2, 3], |cut, seed, image| {
+    images(Vec::new(), log, &[1, 2, 3], |cut, seed, image| {
         let before = &log[..=cut];
         let acknowledged = before.iter().rev().find_map(|op| match op {
             Op::Acknowledged(count) => Some(*count),

@@ -8,11 +8,10 @@ use cityrelay_core::ids::{Index, UnixMillis};
 use cityrelay_core::lane::Direction;
 use cityrelay_core::record::Record;
 use cityrelay_core::recovery::Side;
-use redb::TableDefinition;
 
 use super::crash::{batches, dump};
 use super::fixture::Chain;
-use crate::{FILE_NAME, FORMAT, Journal, JournalError, MemoryJournal, Options, PruneDepth};
+use crate::{FILE_NAME, Journal, JournalError, MemoryJournal, Options, PruneDepth};
 
 /// Appends and waits.
 pub fn append(journal: &Journal, records: Vec<Record>) -> Result<(), JournalError> {
@@ -61,20 +60,6 @@ fn a_journal_that_was_being_made_when_power_was_lost_is_made_again() {
     let journal = Journal::open(dir.path(), Options::default()).unwrap();
     append(&journal, vec![Chain::outbox("lane", 1).extension(0, 1)]).unwrap();
     assert!(!dir.path().join("journal.redb.new").exists());
-}
-
-#[test]
-fn another_format_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    Journal::open(dir.path(), Options::default()).unwrap().close();
-    let database = redb::Database::open(dir.path().join(FILE_NAME)).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let meta: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", FORMAT + 1).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let error = Journal::open(dir.path(), Options::default()).unwrap_err();
-    assert!(matches!(error, JournalError::Format { expected: FORMAT, got } if got == FORMAT + 1), "{error}");
 }
 
 #[test]

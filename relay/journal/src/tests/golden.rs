@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::crash::batches;
-use crate::MemoryJournal;
 use crate::rows::scan;
 use crate::table::Table;
+use crate::{FORMAT, MemoryJournal};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -28,7 +28,7 @@ fn the_same_records_leave_the_same_rows() {
         })
         .unwrap();
     }
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "vectors", "format-1.txt"].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "vectors", &format!("format-{FORMAT}.txt")].iter().collect();
     if !path.exists() && std::env::var_os("CITYRELAY_WRITE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

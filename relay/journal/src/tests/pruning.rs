@@ -1,7 +1,8 @@
 //! What goes and what stays.
 
-use cityrelay_core::ids::{Index, MessageId, UnixMillis};
+use cityrelay_core::ids::{Epoch, Index, MessageId, UnixMillis};
 use cityrelay_core::message::Payload;
+use cityrelay_core::record::Record;
 
 use super::fixture::{Chain, journal};
 use crate::memory::MemoryRows;
@@ -110,6 +111,21 @@ fn beside_the_destination_a_delivered_message_is_finished() {
     let entries = journal.view().entries(outbox.flow, Index(1), Index(4)).unwrap();
     assert!(entries.iter().all(|entry| matches!(entry, cityrelay_core::chain::Entry::Message(message) if matches!(message.payload, Payload::Hash(_)))));
     assert_eq!(prune(&mut journal, FAR, PruneDepth::Payloads).extensions, 1, "the inbox, by the time it was verified");
+}
+
+#[test]
+fn an_attester_keeps_what_it_has_not_signed_and_can_sign_again_what_it_has() {
+    let outbox = Chain::outbox("lane", 6);
+    let mut journal = journal(&[vec![outbox.extension(0, 4), outbox.signed(4, 1)], vec![outbox.extension(4, 6)]]);
+    assert_eq!(prune(&mut journal, UnixMillis(401), PruneDepth::Bodies), Pruned::default(), "verified at 401");
+    assert_eq!(prune(&mut journal, FAR, PruneDepth::Bodies).extensions, 1);
+    assert!(matches!(journal.view().entries(outbox.flow, Index(1), Index(4)), Err(JournalError::Pruned { .. })));
+    assert_eq!(journal.view().entries(outbox.flow, Index(5), Index(6)).unwrap().len(), 2);
+    // Under the next set; and never another head.
+    journal.append(&[outbox.signed(4, 2)]).unwrap();
+    let wrong = Record::Signed { flow: outbox.flow, point: outbox.wrong(4), epoch: Epoch(2) };
+    assert!(matches!(journal.append(&[wrong]), Err(JournalError::SignConflict { .. } | JournalError::Fork { .. })));
+    journal.view().verify().unwrap();
 }
 
 #[test]

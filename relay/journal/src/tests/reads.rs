@@ -1,6 +1,6 @@
 //! What can be asked.
 
-use cityrelay_core::chain::ChainPoint;
+use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::ids::{Epoch, Height, Index, MessageId, UnixMillis};
 use cityrelay_core::record::{IntentEnd, Purpose, Record};
 
@@ -169,4 +169,39 @@ fn flows_and_counts_say_where_everything_stands() {
     assert_eq!((flow.tip, flow.peer_accepted, flow.extensions), (one.tip(), one.points[2], 2));
     let counts = journal.view().counts().unwrap();
     assert_eq!((counts.flows, counts.records, counts.signed), (2, 4, 0));
+}
+
+#[test]
+fn an_attester_is_reminded_of_a_piece_of_the_chain_and_of_what_it_signed() {
+    let outbox = Chain::outbox("lane", 8);
+    for chain in [Chain::inbox(&outbox), outbox] {
+        let attested = [2, 7, 8].map(|index| chain.attested(index, 1)).to_vec();
+        let journal =
+            journal(&[vec![chain.extension(0, 2)], vec![chain.extension(2, 7)], vec![chain.extension(7, 8)], attested]);
+        let signer = *chain.evidence(2, 1).signatures.first_key_value().unwrap().0;
+        let stranger = cityrelay_core::ids::AttesterId([0xee; 20]);
+        for first in 1..=8_usize {
+            for last in first..=8 {
+                let ask =
+                    |attester| journal.view().reminder(chain.flow, Index(first as u64), Index(last as u64), attester);
+                let (claim, evidence) = ask(Some(signer)).unwrap().unwrap();
+                // It reaches the next proved head at or after the last entry asked for.
+                let expected = &chain.entries[first - 1..last];
+                let without_payloads: Vec<_> = expected.iter().map(Entry::without_payload).collect();
+                assert_eq!((claim.first, &claim.entries), (Index(first as u64), &without_payloads), "{first}..={last}");
+                let end = first - 1 + claim.entries.len() + claim.tail.len();
+                let proved = [2, 7, 8].into_iter().find(|proved| *proved >= last).unwrap();
+                assert_eq!(end, proved, "{first}..={last}");
+                let tail: Vec<_> = chain.entries[last..end].iter().map(|entry| entry.link(chain.flow)).collect();
+                assert_eq!(claim.tail, tail, "{first}..={last}");
+                let heads: Vec<_> = [2, 7, 8].into_iter().filter(|index| (first..=last).contains(index)).collect();
+                let signed: Vec<_> = evidence.iter().map(|evidence| evidence.point.index.0 as usize).collect();
+                assert_eq!(signed, heads, "{first}..={last}");
+                assert_eq!(ask(None).unwrap().unwrap().1, evidence);
+                assert_eq!(ask(Some(stranger)).unwrap().unwrap().1, []);
+            }
+        }
+        assert_eq!(journal.view().reminder(chain.flow, Index(9), Index(8), None).unwrap(), None);
+        assert_eq!(journal.view().reminder(chain.flow, Index(9), Index(9), None).unwrap(), None);
+    }
 }
