@@ -33,6 +33,9 @@ pub struct PeerConfig {
     pub name: PeerName,
     /// The key that it must prove; unique.
     pub fingerprint: Fingerprint,
+    /// Another key that it may prove instead, unique too: the one that takes the place of the first. `None` while it keeps
+    /// its key.
+    pub next_fingerprint: Option<Fingerprint>,
     /// Where to dial it; `None` when only it dials.
     pub address: Option<PeerAddress>,
     /// The lanes that may be spoken about with it, in either direction; `None` for all.
@@ -143,6 +146,10 @@ pub struct LinkLimits {
     pub max_inflight_bytes_per_stream: u32,
     /// The same over all lane streams of a peer; at least one frame of the largest size. Default 128 MiB.
     pub max_inflight_bytes_per_peer: u32,
+    /// Most frames a second that are taken of one peer, in the long run; every 16 KiB count as one, one on the control
+    /// stream as eight, and twice as many may come at once after a pause. What comes faster waits with the peer. Default
+    /// 4096: more than a pair of cities proves heads, and little beside what the event loop can do.
+    pub max_frames_per_second: u32,
     /// QUIC's flow-control window of one stream: what a stream that is not being read may hold. Default 1 MiB.
     pub stream_window_bytes: u32,
     /// The most that all unread streams of one peer may hold. Streams are independent of each other as long as their
@@ -176,6 +183,7 @@ impl Default for LinkLimits {
             max_streams_per_peer: 8193,
             max_inflight_bytes_per_stream: 4 << 20,
             max_inflight_bytes_per_peer: 128 << 20,
+            max_frames_per_second: 4096,
             stream_window_bytes: 1 << 20,
             max_unread_bytes_per_peer: 64 << 20,
             event_queue: 1024,
@@ -205,8 +213,8 @@ pub enum ConfigError {
     /// Two peers with one name.
     #[error("peer {0} is named twice")]
     NameTwice(PeerName),
-    /// Two peers with one key.
-    #[error("the key {0} belongs to two peers")]
+    /// Two peers with one key, or one that has it twice.
+    #[error("the key {0} is given twice")]
     FingerprintTwice(Fingerprint),
     /// A peer with this side's own key.
     #[error("peer {0} has this relay's own key")]
@@ -246,11 +254,13 @@ impl LinkConfig {
             if !names.insert(&peer.name) {
                 return Err(ConfigError::NameTwice(peer.name.clone()));
             }
-            if !keys.insert(peer.fingerprint) {
-                return Err(ConfigError::FingerprintTwice(peer.fingerprint));
-            }
-            if peer.fingerprint == self.identity.fingerprint() {
-                return Err(ConfigError::OwnKey(peer.name.clone()));
+            for key in [Some(peer.fingerprint), peer.next_fingerprint].into_iter().flatten() {
+                if !keys.insert(key) {
+                    return Err(ConfigError::FingerprintTwice(key));
+                }
+                if key == self.identity.fingerprint() {
+                    return Err(ConfigError::OwnKey(peer.name.clone()));
+                }
             }
             if peer.address.is_none() && self.listen.is_none() {
                 return Err(ConfigError::Unreachable(peer.name.clone()));
@@ -261,6 +271,13 @@ impl LinkConfig {
 }
 
 impl LinkLimits {
+    /// The most frames of one stream that can be received and not yet released.
+    #[must_use]
+    pub fn most_inflight_frames_per_stream(&self) -> usize {
+        let frames = self.max_inflight_bytes_per_stream / crate::budget::FRAME_OVERHEAD_BYTES;
+        usize::try_from(frames).unwrap_or(usize::MAX).max(1)
+    }
+
     fn validate(&self, peers: usize) -> Result<(), ConfigError> {
         let frame = u128::from(self.max_frame_bytes);
         let most = u128::from(u32::MAX >> 2);
@@ -278,6 +295,7 @@ impl LinkLimits {
                 frame + u128::from(crate::budget::FRAME_OVERHEAD_BYTES),
                 most,
             ),
+            ("max_frames_per_second", u128::from(self.max_frames_per_second), 1, 1 << 20),
             ("stream_window_bytes", u128::from(self.stream_window_bytes), 1024, most),
             (
                 "max_unread_bytes_per_peer",
@@ -306,7 +324,13 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, key: u8) -> PeerConfig {
-        PeerConfig { name: PeerName::new(name), fingerprint: Fingerprint([key; 32]), address: None, lanes: None }
+        PeerConfig {
+            name: PeerName::new(name),
+            fingerprint: Fingerprint([key; 32]),
+            next_fingerprint: None,
+            address: None,
+            lanes: None,
+        }
     }
 
     fn config() -> LinkConfig {
@@ -342,6 +366,20 @@ mod tests {
         let mut config = config();
         config.peers.push(peer("c", 3));
         assert_eq!(config.validate(), Err(ConfigError::FingerprintTwice(Fingerprint([3; 32]))));
+    }
+
+    #[test]
+    fn a_next_key_is_a_key_of_its_own() {
+        let next = |key| PeerConfig { next_fingerprint: Some(Fingerprint([key; 32])), ..peer("c", 4) };
+        let mut config = config();
+        config.peers.push(next(5));
+        assert_eq!(config.validate(), Ok(()));
+        for key in [3, 4] {
+            config.peers[2] = next(key);
+            assert_eq!(config.validate(), Err(ConfigError::FingerprintTwice(Fingerprint([key; 32]))));
+        }
+        config.peers[2].next_fingerprint = Some(config.identity.fingerprint());
+        assert_eq!(config.validate(), Err(ConfigError::OwnKey(PeerName::new("c"))));
     }
 
     #[test]

@@ -85,7 +85,7 @@ async fn dial_when_down(hub: &Arc<Hub>, peer: &Arc<Peer>, address: &PeerAddress)
         if !*up.borrow_and_update()
             && let Err(failure) = attempt(hub, peer, address).await
         {
-            peer.counters.dial_failures.add(failure.as_str());
+            peer.counters.failed_to_dial(failure);
         }
         let since = Instant::now();
         // The sender lives in the peer, which this function holds.

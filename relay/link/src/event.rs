@@ -10,6 +10,7 @@ use quinn::ConnectionError;
 
 use crate::budget::Reservation;
 use crate::config::{ConfigError, PeerName};
+use crate::fingerprint::Fingerprint;
 use crate::refusal::{CloseCode, Refusal};
 use crate::tls::TlsError;
 
@@ -178,6 +179,24 @@ pub enum LinkError {
     /// TLS cannot be configured; the build is at fault.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// Why keys were not pinned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PinError {
+    /// No peer has this name; the caller is at fault.
+    #[error("no peer is called {peer}")]
+    UnknownPeer {
+        /// The name.
+        peer: PeerName,
+    },
+    /// The key belongs to another peer, to this side, or is given twice; the operator is at fault.
+    #[error("the key {key} is given twice, or is this relay's own")]
+    Taken {
+        /// The key.
+        key: Fingerprint,
+    },
 }
 
 /// Why a frame was not taken for sending. Nothing of it was sent.

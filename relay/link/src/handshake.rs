@@ -45,15 +45,14 @@ pub(crate) enum HandshakeFault {
 /// Checks, in order: TLS (a pinned key, the protocol name), whose key it is, room for one more session, the control
 /// stream's first byte.
 pub(crate) async fn accept(hub: &Hub, incoming: Incoming) -> Result<(Arc<Peer>, Established), HandshakeFault> {
-    let (crypto, verifier) = hub.tls.server()?;
+    let (crypto, verifier) = hub.tls.server(hub.pinboard.keys())?;
     let mut config = ServerConfig::with_crypto(crypto);
     config.transport_config(Arc::clone(&hub.listen_transport));
     let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| classify(error, &verifier))?;
     let connection = connecting.await.map_err(|error| classify(error, &verifier))?;
     verify_alpn(&connection)?;
-    let fingerprint = proved_fingerprint(&connection)?;
-    let peer = hub.by_fingerprint.get(&fingerprint);
-    let peer = Arc::clone(peer.ok_or(Refusal::UnknownFingerprint { got: fingerprint })?);
+    let key = proved_fingerprint(&connection)?;
+    let peer = hub.pinboard.owner(key).ok_or(Refusal::UnknownFingerprint { got: key })?;
     let slot = hub.session_slot(&peer).inspect_err(|refusal| close(&connection, refusal))?;
     let lost = |error| classify(error, &verifier);
     let (send, mut receive) = connection.accept_bi().await.map_err(lost)?;
@@ -62,19 +61,19 @@ pub(crate) async fn accept(hub: &Hub, incoming: Incoming) -> Result<(Arc<Peer>, 
             close(&connection, refusal);
         }
     })?;
-    Ok((peer, Established { connection, dialler: Dialler::Them, send, receive, slot }))
+    Ok((peer, Established { connection, dialler: Dialler::Them, key, send, receive, slot }))
 }
 
 /// Dials `remote` and waits until the other side has taken the session.
 ///
-/// Checks, in order: TLS (exactly the peer's key, the protocol name), the control stream's answer.
+/// Checks, in order: TLS (exactly one of the peer's keys, the protocol name), the control stream's answer.
 pub(crate) async fn dial(
     hub: &Hub,
     peer: &Peer,
     remote: SocketAddr,
     slot: SessionSlot,
 ) -> Result<Established, HandshakeFault> {
-    let (crypto, verifier) = hub.tls.client(peer.fingerprint)?;
+    let (crypto, verifier) = hub.tls.client(peer.pins().keys().collect())?;
     let mut config = ClientConfig::new(crypto);
     config.transport_config(Arc::clone(&hub.dial_transport));
     let lost = |error| classify(error, &verifier);
@@ -87,13 +86,14 @@ pub(crate) async fn dial(
         _ = up.wait_for(|is_up| *is_up) => return Err(HandshakeFault::NotNeeded),
     };
     verify_alpn(&connection)?;
+    let key = proved_fingerprint(&connection)?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(lost)?;
     send.write_all(&StreamKey::Control.head()).await.map_err(|error| match error {
         WriteError::ConnectionLost(error) => classify(error, &verifier),
         _ => Refusal::StreamBroken { stream: StreamKey::Control.as_str() }.into(),
     })?;
     read_control_head(&mut receive, &verifier).await?;
-    Ok(Established { connection, dialler: Dialler::Us, send, receive, slot })
+    Ok(Established { connection, dialler: Dialler::Us, key, send, receive, slot })
 }
 
 /// quinn wants a name; it is neither sent (no SNI) nor checked (the key is).

@@ -15,6 +15,7 @@ use crate::config::{LinkLimits, PeerName};
 use crate::event::{LinkEvent, SessionId};
 use crate::fingerprint::Fingerprint;
 use crate::peer::{MAX_SESSIONS_PER_PEER, Peer, canonical};
+use crate::pins::Pinboard;
 use crate::refusal::Refusal;
 use crate::session::SessionSlot;
 use crate::stats::Tally;
@@ -30,7 +31,7 @@ pub(crate) struct Hub {
     pub(crate) listen_transport: Arc<TransportConfig>,
     pub(crate) dial_transport: Arc<TransportConfig>,
     pub(crate) peers: BTreeMap<PeerName, Arc<Peer>>,
-    pub(crate) by_fingerprint: BTreeMap<Fingerprint, Arc<Peer>>,
+    pub(crate) pinboard: Pinboard,
     pub(crate) events: mpsc::Sender<LinkEvent>,
     pub(crate) refusals: Tally,
     pub(crate) handshakes: Arc<Semaphore>,
@@ -71,15 +72,20 @@ impl Hub {
         }
     }
 
+    /// Counts a refusal.
+    pub(crate) fn count(&self, peer: Option<&Peer>, reason: &Refusal) {
+        self.refusals.add(reason.code().as_str());
+        if let Some(peer) = peer {
+            peer.counters.refuse(reason);
+        }
+    }
+
     /// Counts a refusal and tells of it if there is room: strangers must not be able to fill the queue of events.
     pub(crate) fn refuse(&self, remote: SocketAddr, peer: Option<&Peer>, reason: Refusal) {
         let remote = canonical(remote);
         let (name, word) = (peer.map(|peer| peer.name.clone()), reason.code().as_str());
         info!(%remote, peer = name.as_ref().map(PeerName::as_str), reason = word, detail = %reason, "refused");
-        self.refusals.add(word);
-        if let Some(peer) = peer {
-            peer.counters.refuse(&reason);
-        }
+        self.count(peer, &reason);
         // The counters are exact; the event may be left out.
         if self.events.capacity() > self.events.max_capacity() / 2 {
             let _ = self.events.try_send(LinkEvent::Refused { remote, peer: name, reason });

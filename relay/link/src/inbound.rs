@@ -42,6 +42,7 @@ pub(crate) struct FrameReader {
     stream: RecvStream,
     key: StreamKey,
     room: Budget,
+    peer: Arc<Peer>,
     max_frame_bytes: u32,
     frame_timeout: Duration,
 }
@@ -55,11 +56,12 @@ pub(crate) struct Received {
 }
 
 impl FrameReader {
-    pub(crate) fn new(stream: RecvStream, key: StreamKey, peer: &Peer, hub: &Hub) -> Self {
+    pub(crate) fn new(stream: RecvStream, key: StreamKey, peer: &Arc<Peer>, hub: &Hub) -> Self {
         Self {
             stream,
             key,
             room: peer.inbound_room(key),
+            peer: Arc::clone(peer),
             max_frame_bytes: hub.limits.max_frame_bytes,
             frame_timeout: hub.limits.frame_timeout,
         }
@@ -67,8 +69,8 @@ impl FrameReader {
 
     /// The next frame, or `None` when the stream ends after a whole one.
     ///
-    /// Checks, in order: the length is within the limit; there is room (waits); the bytes come in time; they are a
-    /// frame; the frame belongs on this stream.
+    /// Checks, in order: the length is within the limit; there is room (waits); the bytes come in time; it is the peer's
+    /// turn (waits); they are a frame; the frame belongs on this stream.
     pub(crate) async fn next(&mut self) -> Result<Option<Received>, ReadFault> {
         let mut header = [0; LENGTH_BYTES];
         let (first, rest) = header.split_at_mut(1);
@@ -88,11 +90,12 @@ impl FrameReader {
         let room = self.room.reserve(u32::from_be_bytes(header)).await.map_err(|_| ReadFault::Lost)?;
         let mut body = vec![0; length];
         self.read_in_time(&mut body).await?;
+        let bytes = u64::try_from(LENGTH_BYTES.saturating_add(length)).unwrap_or(u64::MAX);
+        self.peer.pace.take(bytes, self.key.weight()).await;
         let frame = decode_frame(&body).map_err(Refusal::FrameUnreadable)?;
         if StreamKey::of(&frame) != self.key {
             return Err(Refusal::FrameMisplaced { kind: frame.kind(), stream: self.key.as_str() }.into());
         }
-        let bytes = u64::try_from(LENGTH_BYTES.saturating_add(length)).unwrap_or(u64::MAX);
         Ok(Some(Received { frame, room, bytes }))
     }
 
@@ -168,6 +171,7 @@ impl Inbound {
         let key = timeout(self.hub.limits.frame_timeout, StreamKey::read(&mut stream))
             .await
             .map_err(|_| Refusal::FrameTimeout { stream: "new" })??;
+        self.peer.pace.take(0, 1).await;
         if let StreamKey::Flow(flow) = key
             && !self.peer.allows(flow.lane)
         {
@@ -192,6 +196,10 @@ impl Inbound {
 
     /// Refuses something without ending the session.
     fn refuse_softly(&self, refusal: Refusal) {
-        self.hub.refuse(self.session.connection.remote_address(), Some(&self.peer), refusal);
+        if self.peer.may_tell() {
+            self.hub.refuse(self.session.connection.remote_address(), Some(&self.peer), refusal);
+        } else {
+            self.hub.count(Some(&self.peer), &refusal);
+        }
     }
 }

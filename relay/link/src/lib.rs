@@ -39,6 +39,7 @@
 //!     peers: vec![PeerConfig {
 //!         name: PeerName::new("other-city"),
 //!         fingerprint: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse()?,
+//!         next_fingerprint: None,
 //!         address: Some("relay.example:7000".parse()?),
 //!         lanes: None,
 //!     }],
@@ -76,7 +77,9 @@ mod link;
 mod listen;
 mod lock;
 mod outbound;
+mod pace;
 mod peer;
+mod pins;
 mod refusal;
 mod session;
 mod stats;
@@ -86,10 +89,11 @@ mod version;
 
 pub use config::{ConfigError, LinkConfig, LinkLimits, ParseAddressError, PeerAddress, PeerConfig, PeerName};
 pub use dial::DialFailure;
-pub use event::{DownReason, FramePermit, LinkError, LinkEvent, SendError, SessionId};
+pub use event::{DownReason, FramePermit, LinkError, LinkEvent, PinError, SendError, SessionId};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use identity::{Identity, IdentityError};
 pub use link::Link;
+pub use pins::Pin;
 pub use refusal::{CloseCode, Refusal};
 pub use stats::{LinkStats, PeerStats};
 pub use tls::{ALPN, TlsError};

@@ -15,13 +15,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{LinkConfig, LinkLimits, PeerAddress, PeerName};
 use crate::dial::keep_dialling;
-use crate::event::{LinkError, LinkEvent, SendError, SessionId};
+use crate::event::{DownReason, LinkError, LinkEvent, PinError, SendError, SessionId};
 use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::identity::Identity;
 use crate::listen::keep_listening;
 use crate::peer::Peer;
-use crate::refusal::CloseCode;
+use crate::pins::{Pinboard, Pins};
+use crate::refusal::{CloseCode, Refusal};
 use crate::stats::LinkStats;
 use crate::tls::TlsFactory;
 
@@ -57,9 +58,8 @@ impl Link {
     pub fn start(config: LinkConfig) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
         config.validate()?;
         let LinkConfig { listen, identity, peers, limits } = config;
-        let keys: BTreeSet<Fingerprint> = peers.iter().map(|peer| peer.fingerprint).collect();
         let fingerprint = identity.fingerprint();
-        let tls = TlsFactory::new(identity.clone(), keys);
+        let tls = TlsFactory::new(identity.clone());
         let listen_transport = Arc::new(transport(&limits, 1));
         let dial_transport = Arc::new(transport(&limits, 0));
         let endpoint = open_endpoint(listen, &identity, &tls, &listen_transport, &limits)?;
@@ -72,7 +72,7 @@ impl Link {
             listen_transport,
             dial_transport,
             peers: peers.iter().map(|peer| (peer.name.clone(), Arc::clone(peer))).collect(),
-            by_fingerprint: peers.iter().map(|peer| (peer.fingerprint, Arc::clone(peer))).collect(),
+            pinboard: Pinboard::of(&peers),
             events,
             refusals: crate::stats::Tally::default(),
             handshakes: Arc::new(Semaphore::new(limits.max_handshakes)),
@@ -117,6 +117,22 @@ impl Link {
         current.ok_or_else(|| SendError::Down { peer: peer.clone() })?.outbound.send(frame).await
     }
 
+    /// Ends a session because of this, unless another one has taken its place: for faults that show above the link.
+    pub fn refuse(&self, session: SessionId, peer: &PeerName, reason: Refusal) {
+        let current = self.peer(peer).ok().and_then(|peer| peer.current());
+        if let Some(current) = current.filter(|current| current.id == session) {
+            current.close(DownReason::Refused(reason));
+        }
+    }
+
+    /// Counts as many frames more in a peer's pace ([`LinkLimits::max_frames_per_second`]): for frames of it that brought
+    /// nothing, whose cost shows above the link.
+    pub fn charge(&self, peer: &PeerName, frames: u32) {
+        if let Ok(peer) = self.peer(peer) {
+            peer.pace.charge(frames);
+        }
+    }
+
     /// Takes a frame for sending if there is room now.
     ///
     /// # Errors
@@ -140,6 +156,35 @@ impl Link {
             }
             is_other
         });
+        Ok(())
+    }
+
+    /// Pins other keys of peers from now on, as a whole or not at all: of each, the key that it must prove and the one that
+    /// it may prove instead. A session whose key is not among them any more ends.
+    ///
+    /// # Errors
+    /// [`PinError`]; nothing has changed then.
+    pub fn set_keys(&self, keys: &BTreeMap<PeerName, (Fingerprint, Option<Fingerprint>)>) -> Result<(), PinError> {
+        let hub = &self.handle.hub;
+        if let Some(stranger) = keys.keys().find(|name| !hub.peers.contains_key(*name)) {
+            return Err(PinError::UnknownPeer { peer: stranger.clone() });
+        }
+        let pins: Vec<(&Arc<Peer>, Pins)> = hub
+            .peers
+            .values()
+            .map(|peer| {
+                let changed = keys.get(&peer.name).map(|(current, next)| Pins { current: *current, next: *next });
+                (peer, changed.unwrap_or_else(|| peer.pins()))
+            })
+            .collect();
+        let mut seen = BTreeSet::from([hub.fingerprint]);
+        if let Some(key) = pins.iter().flat_map(|(_, pins)| pins.keys()).find(|key| !seen.insert(*key)) {
+            return Err(PinError::Taken { key });
+        }
+        for (peer, pins) in pins {
+            peer.pin(pins);
+        }
+        hub.pinboard.renew(hub.peers.values());
         Ok(())
     }
 
@@ -219,7 +264,8 @@ fn open_endpoint(
     config.cid_generator(|| Box::new(RandomConnectionIdGenerator::default()));
     let server = match listen {
         Some(_) => {
-            let mut server = ServerConfig::with_crypto(tls.server()?.0);
+            // Each connection gets a configuration of its own; with this one nobody would be let in.
+            let mut server = ServerConfig::with_crypto(tls.server(BTreeSet::new())?.0);
             server
                 .transport_config(Arc::clone(transport))
                 .max_incoming(limits.max_handshakes.saturating_mul(2))

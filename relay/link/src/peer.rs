@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cityrelay_core::ids::LaneId;
 use tokio::sync::{Semaphore, watch};
@@ -14,6 +14,8 @@ use crate::config::{LinkLimits, PeerAddress, PeerConfig, PeerName};
 use crate::event::DownReason;
 use crate::fingerprint::Fingerprint;
 use crate::lock::lock;
+use crate::pace::Pace;
+use crate::pins::Pins;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::stats::{PeerCounters, PeerStats};
@@ -32,7 +34,6 @@ pub(crate) enum Dialler {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: PeerName,
-    pub(crate) fingerprint: Fingerprint,
     /// Where to dial it; `None` while only it dials.
     pub(crate) address: watch::Sender<Option<PeerAddress>>,
     /// Most one-way streams that the peer may have open.
@@ -45,14 +46,22 @@ pub(crate) struct Peer {
     pub(crate) queued: Arc<AtomicU64>,
     /// Held by the session that is being told of.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// How fast its frames are taken.
+    pub(crate) pace: Pace,
     /// Held while a frame waits to be taken: however many streams a peer has, it stands in the queue of events once.
     pub(crate) delivery: tokio::sync::Mutex<()>,
+    pins: Mutex<Pins>,
     lanes: Option<BTreeSet<LaneId>>,
     room: Arc<Semaphore>,
     room_per_stream: u32,
     inflight: Arc<AtomicU64>,
     current: Mutex<Option<Arc<Session>>>,
+    /// When a refusal that ends nothing was told last.
+    told: Mutex<Option<Instant>>,
 }
+
+/// How often refusals that end nothing are told and logged; all are counted.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Enough for a session, one that takes its place and some that have not finished telling of their end.
 pub(crate) const MAX_SESSIONS_PER_PEER: usize = 4;
@@ -64,7 +73,7 @@ impl Peer {
         });
         Self {
             name: config.name,
-            fingerprint: config.fingerprint,
+            pins: Mutex::new(Pins { current: config.fingerprint, next: config.next_fingerprint }),
             address: watch::Sender::new(config.address),
             max_streams: streams.min(limits.max_streams_per_peer),
             counters: PeerCounters::default(),
@@ -73,6 +82,8 @@ impl Peer {
             queued: Arc::default(),
             turn: tokio::sync::Mutex::default(),
             delivery: tokio::sync::Mutex::default(),
+            pace: Pace::new(limits.max_frames_per_second),
+            told: Mutex::default(),
             lanes: config.lanes,
             room: Arc::new(Semaphore::new(permits(limits.max_inflight_bytes_per_peer))),
             room_per_stream: limits.max_inflight_bytes_per_stream,
@@ -84,6 +95,33 @@ impl Peer {
     /// Whether this peer may be spoken with about the lane.
     pub(crate) fn allows(&self, lane: LaneId) -> bool {
         self.lanes.as_ref().is_none_or(|lanes| lanes.contains(&lane))
+    }
+
+    /// Whether a refusal that ends nothing is told: a peer that earns thousands of them fills no log.
+    pub(crate) fn may_tell(&self) -> bool {
+        let now = Instant::now();
+        let mut told = lock(&self.told);
+        let is_due = told.is_none_or(|at| now.duration_since(at) >= TELL_INTERVAL);
+        if is_due {
+            *told = Some(now);
+        }
+        is_due
+    }
+
+    /// The keys that it may prove.
+    pub(crate) fn pins(&self) -> Pins {
+        *lock(&self.pins)
+    }
+
+    /// Pins other keys, and ends a session whose key is none of them.
+    pub(crate) fn pin(&self, pins: Pins) {
+        *lock(&self.pins) = pins;
+        // A session that is installed from now on sees the new keys; one that was before is seen here.
+        if let Some(session) = self.current()
+            && pins.find(session.key).is_none()
+        {
+            session.close(DownReason::Refused(Refusal::UnknownFingerprint { got: session.key }));
+        }
     }
 
     /// Room for what is received on a new stream. Only lanes share the peer's room, so that lanes which are stuck
@@ -104,7 +142,7 @@ impl Peer {
     /// Makes `session` the peer's session, and closes the one whose place it takes.
     ///
     /// # Errors
-    /// `DuplicateSession` when the session that stands stays.
+    /// `DuplicateSession` when the session that stands stays, `UnknownFingerprint` when its key is not pinned any more.
     pub(crate) fn install(
         &self,
         session: &Arc<Session>,
@@ -112,10 +150,13 @@ impl Peer {
         settled_after: Duration,
     ) -> Result<(), Refusal> {
         let mut current = lock(&self.current);
+        if self.pins().find(session.key).is_none() {
+            return Err(Refusal::UnknownFingerprint { got: session.key });
+        }
         if let Some(standing) = current.as_ref() {
             let is_over = standing.connection.close_reason().is_some();
             let is_settled = standing.since.elapsed() >= settled_after;
-            if !is_over && !takes_its_place(ours, self.fingerprint, standing.dialler, is_settled, session.dialler) {
+            if !is_over && !takes_its_place(ours, session.key, standing.dialler, is_settled, session.dialler) {
                 return Err(Refusal::DuplicateSession);
             }
             standing.close(DownReason::Superseded);
@@ -145,6 +186,7 @@ impl Peer {
             session: session.as_ref().map(|session| session.id),
             remote: session.as_ref().map(|session| canonical(session.connection.remote_address())),
             is_dialled_here: session.as_ref().map(|session| session.dialler == Dialler::Us),
+            pin: session.as_ref().and_then(|session| self.pins().find(session.key)),
             rtt: session.as_ref().map(|session| session.connection.rtt()),
             inflight_bytes: self.inflight.load(Ordering::Relaxed),
             queued_bytes: self.queued.load(Ordering::Relaxed),
@@ -203,6 +245,7 @@ mod tests {
         let config = PeerConfig {
             name: PeerName::new("a"),
             fingerprint: SMALL,
+            next_fingerprint: None,
             address: None,
             lanes: Some(BTreeSet::from([LaneId(Hash32([1; 32]))])),
         };

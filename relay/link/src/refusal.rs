@@ -122,6 +122,12 @@ pub enum Refusal {
         /// What the stream is for.
         stream: &'static str,
     },
+    /// The peer asks, and does not read the answers.
+    #[error("more than {limit} frames wait for a peer that does not read them")]
+    AnswersUnread {
+        /// The most.
+        limit: usize,
+    },
     /// A frame that cannot be decoded.
     #[error("a frame that cannot be read: {0}")]
     FrameUnreadable(#[from] DecodeError),
@@ -152,6 +158,7 @@ impl Refusal {
             Self::FrameMisplaced { .. } => CloseCode::FrameMisplaced,
             Self::FrameTooLarge { .. } => CloseCode::FrameTooLarge,
             Self::FrameTimeout { .. } => CloseCode::FrameTimeout,
+            Self::AnswersUnread { .. } => CloseCode::AnswersUnread,
             Self::FrameUnreadable(_) => CloseCode::FrameUnreadable,
         }
     }
@@ -242,6 +249,8 @@ close_codes! {
     FrameTimeout = 0x42, "frame-timeout";
     /// [`Refusal::FrameUnreadable`]
     FrameUnreadable = 0x43, "frame-unreadable";
+    /// [`Refusal::AnswersUnread`]
+    AnswersUnread = 0x44, "answers-unread";
 }
 
 impl From<CloseCode> for VarInt {

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
 
 use crate::event::{DownReason, LinkEvent, SessionId};
+use crate::fingerprint::Fingerprint;
 use crate::hub::Hub;
 use crate::inbound::{FrameReader, Inbound, ReadFault};
 use crate::outbound::Outbound;
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) connection: Connection,
     pub(crate) dialler: Dialler,
+    /// The key that the peer has proved.
+    pub(crate) key: Fingerprint,
     pub(crate) since: Instant,
     pub(crate) outbound: Outbound,
     closing: OnceLock<DownReason>,
@@ -43,6 +46,7 @@ pub(crate) struct SessionSlot {
 pub(crate) struct Established {
     pub(crate) connection: Connection,
     pub(crate) dialler: Dialler,
+    pub(crate) key: Fingerprint,
     pub(crate) send: SendStream,
     pub(crate) receive: RecvStream,
     pub(crate) slot: SessionSlot,
@@ -55,9 +59,9 @@ impl Session {
     /// Makes the connection the peer's session and starts the task that lives as long as it.
     ///
     /// # Errors
-    /// `DuplicateSession` when the session that stands stays; the new connection has been closed so.
+    /// As [`Peer::install`]; the new connection has been closed so.
     pub(crate) fn start(hub: &Arc<Hub>, peer: &Arc<Peer>, established: Established) -> Result<(), Refusal> {
-        let Established { connection, dialler, send, receive, slot } = established;
+        let Established { connection, dialler, key, send, receive, slot } = established;
         // The dialler's first byte has asked for the session; the listener's says that it is taken.
         let head = match dialler {
             Dialler::Us => Vec::new(),
@@ -68,6 +72,7 @@ impl Session {
             outbound: Outbound::new(connection.clone(), Arc::clone(peer), send, head, &hub.limits),
             connection,
             dialler,
+            key,
             since: Instant::now(),
             closing: OnceLock::new(),
         });
@@ -131,6 +136,8 @@ impl Run {
     /// Drives the session until its connection is gone. Nothing of it is read any more when this returns.
     async fn live(&self, control: RecvStream) -> DownReason {
         let connection = &self.session.connection;
+        // Before anything is heard: whatever changes after that is counted.
+        let mut remote = connection.remote_address();
         let inbound = Arc::new(Inbound::new(Arc::clone(&self.hub), Arc::clone(&self.peer), Arc::clone(&self.session)));
         let mut readers = JoinSet::new();
         let mut control = FrameReader::new(control, StreamKey::Control, &self.peer, &self.hub);
@@ -148,7 +155,6 @@ impl Run {
         }
         let mut sample = interval(PATH_SAMPLE_INTERVAL);
         sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut remote = connection.remote_address();
         loop {
             tokio::select! {
                 error = connection.closed() => {

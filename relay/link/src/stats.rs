@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::PeerName;
+use crate::dial::DialFailure;
 use crate::event::SessionId;
 use crate::lock::lock;
+use crate::pins::Pin;
 use crate::refusal::Refusal;
 
 /// The link at a moment.
@@ -33,12 +35,16 @@ pub struct PeerStats {
     pub remote: Option<SocketAddr>,
     /// Whether this side dialled the session.
     pub is_dialled_here: Option<bool>,
+    /// Which of its pinned keys it has proved in that session.
+    pub pin: Option<Pin>,
     /// QUIC's estimate of the round-trip time.
     pub rtt: Option<Duration>,
     /// Sessions that came up.
     pub sessions: u64,
     /// Attempts to dial that came to nothing, by [`crate::DialFailure::as_str`].
     pub dial_failures: BTreeMap<&'static str, u64>,
+    /// The newest of them.
+    pub last_dial_failure: Option<DialFailure>,
     /// How often the peer's address changed during a session.
     pub path_changes: u64,
     /// Bytes of frames received, length prefixes included.
@@ -82,11 +88,17 @@ pub(crate) struct PeerCounters {
     pub(crate) frames_out: Tally,
     pub(crate) refusals: Tally,
     pub(crate) dial_failures: Tally,
+    pub(crate) last_dial_failure: Mutex<Option<DialFailure>>,
 }
 
 impl PeerCounters {
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         self.refusals.add(refusal.code().as_str());
+    }
+
+    pub(crate) fn failed_to_dial(&self, failure: DialFailure) {
+        self.dial_failures.add(failure.as_str());
+        *lock(&self.last_dial_failure) = Some(failure);
     }
 
     pub(crate) fn snapshot(&self) -> PeerStats {
@@ -99,6 +111,7 @@ impl PeerCounters {
             frames_out: self.frames_out.snapshot(),
             refusals: self.refusals.snapshot(),
             dial_failures: self.dial_failures.snapshot(),
+            last_dial_failure: *lock(&self.last_dial_failure),
             ..PeerStats::default()
         }
     }

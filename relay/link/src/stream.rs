@@ -45,6 +45,14 @@ impl StreamKey {
         }
     }
 
+    /// How often one of its frames counts in the peer's pace: what concerns a whole chain sets all its lanes going.
+    pub(crate) const fn weight(self) -> u32 {
+        match self {
+            Self::Control => 8,
+            Self::Requests | Self::Flow(_) => 1,
+        }
+    }
+
     /// The word used in refusals.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

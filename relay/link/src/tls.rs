@@ -36,7 +36,7 @@ pub enum TlsError {
 /// signed by that key (rustls refuses TLS 1.2, resumption and X.509 before it asks).
 #[derive(Debug)]
 pub(crate) struct PinVerifier {
-    pinned: Arc<BTreeSet<Fingerprint>>,
+    pinned: BTreeSet<Fingerprint>,
     provider: Arc<CryptoProvider>,
     refused: OnceLock<Fingerprint>,
 }
@@ -164,18 +164,20 @@ impl ClientCertVerifier for PinVerifier {
 pub(crate) struct TlsFactory {
     identity: Identity,
     provider: Arc<CryptoProvider>,
-    peers: Arc<BTreeSet<Fingerprint>>,
 }
 
 impl TlsFactory {
-    /// A factory for `identity`, whose listener takes the keys `peers`.
-    pub(crate) fn new(identity: Identity, peers: BTreeSet<Fingerprint>) -> Self {
-        Self { identity, provider: Arc::new(rustls::crypto::ring::default_provider()), peers: Arc::new(peers) }
+    /// A factory for `identity`.
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self { identity, provider: Arc::new(rustls::crypto::ring::default_provider()) }
     }
 
-    /// For one incoming connection: any pinned key will do.
-    pub(crate) fn server(&self) -> Result<(Arc<QuicServerConfig>, Arc<PinVerifier>), TlsError> {
-        let verifier = self.verifier(Arc::clone(&self.peers));
+    /// For one incoming connection: any of the keys `pinned` will do.
+    pub(crate) fn server(
+        &self,
+        pinned: BTreeSet<Fingerprint>,
+    ) -> Result<(Arc<QuicServerConfig>, Arc<PinVerifier>), TlsError> {
+        let verifier = self.verifier(pinned);
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Version)?
@@ -188,9 +190,12 @@ impl TlsFactory {
         Ok((Arc::new(QuicServerConfig::try_from(config)?), verifier))
     }
 
-    /// For one outgoing connection: exactly the key `expected` will do.
-    pub(crate) fn client(&self, expected: Fingerprint) -> Result<(Arc<QuicClientConfig>, Arc<PinVerifier>), TlsError> {
-        let verifier = self.verifier(Arc::new(BTreeSet::from([expected])));
+    /// For one outgoing connection: the keys of the peer that is dialled will do, and no others.
+    pub(crate) fn client(
+        &self,
+        expected: BTreeSet<Fingerprint>,
+    ) -> Result<(Arc<QuicClientConfig>, Arc<PinVerifier>), TlsError> {
+        let verifier = self.verifier(expected);
         let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Version)?
@@ -204,7 +209,7 @@ impl TlsFactory {
         Ok((Arc::new(QuicClientConfig::try_from(config)?), verifier))
     }
 
-    fn verifier(&self, pinned: Arc<BTreeSet<Fingerprint>>) -> Arc<PinVerifier> {
+    fn verifier(&self, pinned: BTreeSet<Fingerprint>) -> Arc<PinVerifier> {
         Arc::new(PinVerifier { pinned, provider: Arc::clone(&self.provider), refused: OnceLock::new() })
     }
 }
@@ -213,8 +218,12 @@ impl TlsFactory {
 mod tests {
     use super::*;
 
-    fn factory(seed: u8, peers: &[Fingerprint]) -> TlsFactory {
-        TlsFactory::new(Identity::generate(&[seed; 32]).unwrap(), peers.iter().copied().collect())
+    fn factory(seed: u8) -> TlsFactory {
+        TlsFactory::new(Identity::generate(&[seed; 32]).unwrap())
+    }
+
+    fn pinned(seeds: &[u8]) -> BTreeSet<Fingerprint> {
+        seeds.iter().map(|seed| Fingerprint::of_spki(&key(*seed))).collect()
     }
 
     fn key(seed: u8) -> CertificateDer<'static> {
@@ -223,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_pinned_key_is_taken_and_any_other_is_named() {
-        let (_, verifier) = factory(1, &[Fingerprint::of_spki(&key(2))]).server().unwrap();
+        let (_, verifier) = factory(1).server(pinned(&[2])).unwrap();
         verifier.verify_client_cert(&key(2), &[], UnixTime::now()).unwrap();
         assert_eq!(verifier.refused(), None);
         assert!(verifier.verify_client_cert(&key(3), &[], UnixTime::now()).is_err());
@@ -232,15 +241,15 @@ mod tests {
 
     #[test]
     fn a_chain_of_certificates_is_refused() {
-        let (_, verifier) = factory(1, &[Fingerprint::of_spki(&key(2))]).server().unwrap();
+        let (_, verifier) = factory(1).server(pinned(&[2])).unwrap();
         assert!(verifier.verify_client_cert(&key(2), &[key(2)], UnixTime::now()).is_err());
     }
 
     #[test]
     fn a_dialler_takes_only_the_peer_it_dialled() {
-        let both = [Fingerprint::of_spki(&key(2)), Fingerprint::of_spki(&key(3))];
-        let (_, verifier) = factory(1, &both).client(both[0]).unwrap();
+        let (_, verifier) = factory(1).client(pinned(&[2, 4])).unwrap();
         assert!(verifier.verify_pinned(&key(2), &[]).is_ok());
+        assert!(verifier.verify_pinned(&key(4), &[]).is_ok());
         assert!(verifier.verify_pinned(&key(3), &[]).is_err());
     }
 }

@@ -36,6 +36,23 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_agree_whichever_of_the_two_is_older() {
+        let (before, here, after, next) = (0..=1, 1..=1, 1..=2, 2..=3);
+        let both = |ours: &RangeInclusive<u16>, theirs: &RangeInclusive<u16>| {
+            let one = agree_version(ours, &hello(*theirs.start(), *theirs.end()));
+            let other = agree_version(theirs, &hello(*ours.start(), *ours.end()));
+            assert_eq!(one.clone().ok(), other.clone().ok(), "{ours:?} and {theirs:?}");
+            (one, other)
+        };
+        assert_eq!(both(&here, &before).0, Ok(1));
+        assert_eq!(both(&here, &after).0, Ok(1));
+        assert_eq!(both(&after, &next).0, Ok(2));
+        let (ours, theirs) = both(&here, &next);
+        assert_eq!(ours, Err(Refusal::Version { got: next.clone(), expected: here.clone() }));
+        assert_eq!(theirs, Err(Refusal::Version { got: here, expected: next }));
+    }
+
+    #[test]
     fn a_peer_that_is_too_new_is_refused_by_its_versions() {
         assert_eq!(agree_version(&(1..=2), &hello(3, 4)), Err(Refusal::Version { got: 3..=4, expected: 1..=2 }));
     }

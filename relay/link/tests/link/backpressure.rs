@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cityrelay_link::{LinkConfig, LinkLimits, SendError};
+use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkLimits, Refusal, SendError};
 
 use crate::frames;
 use crate::node::{Node, any_port, config, eventually, limits, name, pair_with, peer};
@@ -166,6 +166,39 @@ async fn a_peer_with_many_streams_does_not_crowd_out_another_peer() {
     }
     // In the queue and next in line; without turns all hundred streams would be in line before it.
     assert!(before < 50, "{before} frames of the loud peer came first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_come_faster_than_they_may_wait_with_the_peer() {
+    // Twenty at once, of which the greeting is eight and the stream one, and the next one in a tenth of a second each.
+    let slow = LinkLimits { max_frames_per_second: 10, ..limits() };
+    let (a, mut b) = pair_with(limits(), slow).await;
+    for index in 1..=100 {
+        a.send(2, &frames::accepted(1, index)).await;
+    }
+    for index in 1..=11 {
+        assert_eq!(b.frame().await.0, frames::accepted(1, index));
+    }
+    let taken = b.peer_stats(1).frames_in["accepted"];
+    assert!(taken < 60, "{taken} of 100 frames were taken at once");
+    // Nothing is lost by waiting, and what is charged besides is waited for too.
+    b.link.charge(&name(1), 5);
+    assert_eq!(b.frame().await.0, frames::accepted(1, 12));
+    assert_eq!(b.frame().await.0, frames::accepted(1, 13));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_that_shows_above_the_link_ends_the_session_that_it_is_about() {
+    let (mut a, mut b) = pair_with(limits(), limits()).await;
+    let (current, refusal) = (b.peer_stats(1).session.unwrap(), Refusal::AnswersUnread { limit: 7 });
+    b.link.refuse(current, &name(1), refusal.clone());
+    assert_eq!(b.down().await, DownReason::Refused(refusal.clone()));
+    assert_eq!(a.down().await, DownReason::ClosedByPeer { code: CloseCode::AnswersUnread });
+    assert_eq!(b.refusals("answers-unread"), 1);
+    // The next one is not meant.
+    b.up().await;
+    b.link.refuse(current, &name(1), refusal);
+    b.quiet(Duration::from_millis(100)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

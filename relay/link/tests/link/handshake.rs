@@ -29,6 +29,8 @@ async fn a_listener_with_an_unknown_key_is_refused() {
     let expected = PeerConfig { fingerprint: fingerprint(4), ..peer(2, Some(b.address())) };
     let mut a = Node::start(config(1, None, vec![expected]));
     assert_eq!(a.refused().await, Refusal::UnknownFingerprint { got: fingerprint(2) });
+    // The dial ends a moment after the refusal is told.
+    eventually("the dial has failed", || !a.peer_stats(2).dial_failures.is_empty()).await;
     assert_eq!(a.peer_stats(2).dial_failures.keys().collect::<Vec<_>>(), [&"refused-here"]);
     assert!(a.peer_stats(2).refusals["unknown-fingerprint"] >= 1);
     assert_eq!((a.peer_stats(2).sessions, b.peer_stats(1).sessions), (0, 0));

@@ -37,7 +37,7 @@ pub fn name(seed: u8) -> PeerName {
 
 pub fn peer(seed: u8, address: Option<SocketAddr>) -> PeerConfig {
     let address = address.map(PeerAddress::Socket);
-    PeerConfig { name: name(seed), fingerprint: fingerprint(seed), address, lanes: None }
+    PeerConfig { name: name(seed), fingerprint: fingerprint(seed), next_fingerprint: None, address, lanes: None }
 }
 
 pub fn peer_with_lanes(seed: u8, address: Option<SocketAddr>, lanes: &[LaneId]) -> PeerConfig {

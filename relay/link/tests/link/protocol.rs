@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cityrelay_core::frame::Frame;
-use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkLimits, Refusal, SendError};
+use cityrelay_link::{CloseCode, DownReason, LinkConfig, LinkEvent, LinkLimits, Refusal, SendError};
 use cityrelay_wire::DecodeError;
 use cityrelay_wire::framing::encode_delimited;
 
@@ -226,12 +226,18 @@ async fn a_stream_that_is_silent_between_frames_is_left_alone() {
     assert_eq!(b.frame().await.0, frames::accepted(1, 1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_that_is_not_allowed_loses_its_stream_and_no_other() {
+/// Two peers with a session, the second of which lets the first carry lane 1 only.
+async fn greeted_about_lane_1() -> (Node, Node) {
     let lanes = [frames::lane(1)];
     let mut b = Node::start(config(2, Some(any_port()), vec![peer_with_lanes(1, None, &lanes)]));
     let mut a = Node::start(config(1, None, vec![peer(2, Some(b.address()))]));
     greet(&mut a, &mut b).await;
+    (a, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_is_not_allowed_loses_its_stream_and_no_other() {
+    let (a, mut b) = greeted_about_lane_1().await;
     let code = u64::from(CloseCode::LaneNotAllowed.code());
     // The stream's head may be refused before the frame is even queued.
     let first = a.link.send(&name(2), &frames::extension(2, 1, 10)).await;
@@ -250,14 +256,30 @@ async fn a_lane_that_is_not_allowed_loses_its_stream_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_about_a_lane_that_is_not_allowed_is_left_out() {
-    let lanes = [frames::lane(1)];
-    let mut b = Node::start(config(2, Some(any_port()), vec![peer_with_lanes(1, None, &lanes)]));
-    let mut a = Node::start(config(1, None, vec![peer(2, Some(b.address()))]));
-    greet(&mut a, &mut b).await;
+    let (a, mut b) = greeted_about_lane_1().await;
     a.send(2, &frames::attest_request(2)).await;
     assert_eq!(b.refused().await, Refusal::LaneNotAllowed { lane: frames::lane(2) });
     a.send(2, &frames::attest_request(1)).await;
     assert_eq!(b.frame().await.0, frames::attest_request(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_out_again_and_again_is_counted_and_told_now_and_then() {
+    let (a, mut b) = greeted_about_lane_1().await;
+    for _ in 0..200 {
+        a.send(2, &frames::attest_request(2)).await;
+    }
+    a.send(2, &frames::attest_request(1)).await;
+    let mut told = 0;
+    loop {
+        match b.event().await {
+            LinkEvent::Refused { .. } => told += 1,
+            LinkEvent::Frame { .. } => break,
+            other => panic!("expected a refusal or the frame, got {other:?}"),
+        }
+    }
+    assert_eq!(b.peer_stats(1).refusals["lane-not-allowed"], 200);
+    assert!((1..100).contains(&told), "{told} of 200 refusals were told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
