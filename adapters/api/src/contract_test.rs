@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::claim::Claim;
 use cityrelay_core::gateway_call::{GatewayCall, LaneLimits};
-use cityrelay_core::hash::keccak256;
+use cityrelay_core::hash::{Hash32, keccak256};
 use cityrelay_core::ids::{Address, AttesterId, Domain, Height, Index, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow, LaneIdentity};
 use cityrelay_core::light_client::{Gravity, Refusal};
+use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader, VerifiedUpdate};
 
@@ -90,7 +91,8 @@ const CHANGED_BYTES: usize = 48;
 /// * a transaction broadcast twice, and after a restart, has one effect;
 /// * a transaction that the nodes dropped is found out, and broadcast again takes effect once;
 /// * a node that forges a header is named, counted and left, and the chain is followed all the same;
-/// * two sealed headers at one height are told apart from mere lies;
+/// * every own node says which header it has at a height, and one that is away says nothing;
+/// * two sealed headers at one height are told apart from mere lies, and found in the ordinary course;
 /// * nodes that are all away are reported as such, each by name, and asked again when they are back.
 ///
 /// # Panics
@@ -106,6 +108,7 @@ pub async fn every_check(driver: &dyn Driver) {
     a_repeated_broadcast_has_one_effect(&site).await;
     a_dropped_transaction_is_found(&site).await;
     a_forger_is_left(&mut site).await;
+    headers_are_confirmed_by_own_nodes(&mut site).await;
     equivocation_is_told_apart(&mut site).await;
     all_nodes_away_is_reported(&site).await;
 }
@@ -499,7 +502,7 @@ async fn a_forger_is_left(site: &mut Site<'_>) {
     let forger = driver.name(0);
     let health = site.source().endpoints().into_iter().find(|health| health.name == forger).expect("the node by name");
     // Which node was asked first is the adapter's affair; the one that was asked and lied has it in its record.
-    if health.errors + health.lies == 0 {
+    if health.lies == 0 {
         let alone = driver.chain(&[0]);
         let served = alone.source().next_update(Height(next.0 - 1), 1).await;
         if let Ok(Some(served)) = &served {
@@ -510,7 +513,7 @@ async fn a_forger_is_left(site: &mut Site<'_>) {
             alone.source().report_lie(&served.endpoint, refusal.check);
         }
         let health = &alone.source().endpoints()[0];
-        assert!(health.errors + health.lies > 0 && !health.last_error.is_empty(), "{served:?}: {health:?}");
+        assert!(health.lies > 0 && !health.last_error.is_empty(), "{served:?}: {health:?}");
         assert!(!health.is_usable, "it is left for a while: {health:?}");
     } else {
         assert!(!health.last_error.is_empty(), "{health:?}");
@@ -533,6 +536,61 @@ async fn equivocation_is_told_apart(site: &mut Site<'_>) {
     let before = site.states.iter().rev().find(|state| site.height_of(state) < height).expect("a state before it");
     let verdict = site.verify(before, &served.update);
     assert!(matches!(verdict, VerifiedUpdate::Advanced { .. }), "either alone is a header of the chain: {verdict:?}");
+
+    // Nobody has to suspect anything: what follows the trusted header comes with that header, as this node has it.
+    carry_out(driver, &target(&site.chain), &site.send(b"one block more").await).await;
+    let served = liar.source().next_update(height, 1).await.expect("an answer").expect("what follows");
+    let VerifiedUpdate::Refused(refusal) = site.verify(site.state(), &served.update) else {
+        panic!("two headers at {height}, in the ordinary course");
+    };
+    assert_eq!((refusal.gravity, refusal.height), (Gravity::Equivocation, Some(height)), "{refusal}");
+
+    // Beside an honest node it is found out too, whichever of them serves the headers.
+    let both = driver.chain(BOTH).source();
+    let served = both.next_update(Height(height.0 - 1), 1).await.expect("an answer").expect("a header");
+    let VerifiedUpdate::Advanced { state: either, .. } = site.verify(before, &served.update) else {
+        panic!("either is a header of the chain: {}", served.endpoint);
+    };
+    let mut found = None;
+    for _ in 0..PATIENCE {
+        let served = match both.other_branch(height, 1).await {
+            Some(other) => Some(other),
+            None => both.next_update(height, 1).await.expect("an answer"),
+        };
+        if let Some(served) = served
+            && let VerifiedUpdate::Refused(refusal) = site.verify(&either, &served.update)
+        {
+            found = Some(refusal);
+            break;
+        }
+        driver.pause().await;
+    }
+    let refusal = found.expect("two headers at one height, with both nodes configured");
+    assert_eq!((refusal.gravity, refusal.height), (Gravity::Equivocation, Some(height)), "{refusal}");
+
+    let ours = &site.headers[&height];
+    let statements = site.source().confirm_header(ours).await;
+    let said = |node| statements.iter().find(|said| said.node == driver.name(node)).and_then(|said| said.hash);
+    assert_eq!((statements.len(), said(0)), (BOTH.len(), Some(ours.hash())), "{statements:?}");
+    assert!(said(1).is_some_and(|theirs| theirs != ours.hash()), "the other one says so when it is asked");
+    driver.behave().await;
+}
+
+async fn headers_are_confirmed_by_own_nodes(site: &mut Site<'_>) {
+    let driver = site.driver;
+    site.chain = driver.chain(BOTH);
+    site.catch_up().await;
+    let header = &site.headers[&site.trusted()];
+    let said = |statements: Vec<NodeStatement>| -> BTreeMap<String, Option<Hash32>> {
+        statements.into_iter().map(|said| (said.node, said.hash)).collect()
+    };
+    let all = said(site.source().confirm_header(header).await);
+    let expected = BOTH.iter().map(|node| (driver.name(*node), Some(header.hash()))).collect();
+    assert_eq!(all, expected, "every own node has it");
+    driver.misbehave(Some(1), Misdeed::Vanish).await;
+    let left = said(driver.chain(BOTH).source().confirm_header(header).await);
+    let silent = BTreeMap::from([(driver.name(0), Some(header.hash())), (driver.name(1), None)]);
+    assert_eq!(left, silent, "one that is away states nothing");
     driver.behave().await;
 }
 

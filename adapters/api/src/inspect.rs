@@ -22,6 +22,10 @@ pub trait Inspect: Send + Sync {
     /// The answer of a contract to a read-only call in the newest state, from an own node where one answers.
     async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError>;
 
+    /// Runs a call in the newest state, from an own node where one answers, and drops what it changes. `None` where it is
+    /// to be run as an account and this chain's nodes run calls as nobody only.
+    async fn try_call(&self, contract: Address, data: &[u8], by: Option<Address>) -> Result<Option<Ended>, NodeError>;
+
     /// The code of a contract; empty where there is none.
     async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError>;
 
@@ -33,6 +37,15 @@ pub trait Inspect: Send + Sync {
 
     /// How the transactions of an account stand; `None` where a chain numbers none.
     async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError>;
+}
+
+/// How a call ended that changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With an answer.
+    Returned(Vec<u8>),
+    /// With revert data; empty where there are none.
+    Reverted(Vec<u8>),
 }
 
 /// A call without account, nonce and signature. It carries no value.
@@ -68,6 +81,8 @@ pub struct NodeFacts {
     pub hash: Hash32,
     /// How long it took to give its height.
     pub latency: Duration,
+    /// What it says at the moment that keeps it from getting new blocks; `None` where it says nothing of the kind.
+    pub ailment: Option<String>,
 }
 
 /// A node that an adapter can ask about itself; see [`compare_nodes`].
@@ -84,6 +99,11 @@ pub trait Comparable: Send + Sync {
 
     /// Name and version of its program, as in [`NodeFacts::version`], and the hash that it gives for a block.
     async fn facts(&self, at: Height) -> Result<(String, Hash32), NodeError>;
+
+    /// What keeps it from getting new blocks, as in [`NodeFacts::ailment`].
+    async fn ailment(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Asks each node by itself, all at once, and compares them at the newest block that all who answer have. The reports
@@ -96,15 +116,14 @@ pub async fn compare_nodes<N: Comparable>(nodes: &[Arc<N>]) -> Vec<NodeReport> {
     .await;
     let lowest = heights.iter().filter_map(|height| height.as_ref().ok()).map(|(height, _)| *height).min();
     let asked = nodes.iter().zip(heights).map(|(node, answer)| async move {
-        let answer = match answer {
-            Ok((height, latency)) => {
-                let compared_at = lowest.unwrap_or(height);
-                let facts = node.facts(compared_at).await;
-                facts.map(|(version, hash)| NodeFacts { version, height, compared_at, hash, latency })
-            }
-            Err(error) => Err(error),
+        let facts = async {
+            let (height, latency) = answer?;
+            let compared_at = lowest.unwrap_or(height);
+            let (version, hash) = node.facts(compared_at).await?;
+            let ailment = node.ailment().await;
+            Ok(NodeFacts { version, height, compared_at, hash, latency, ailment })
         };
-        NodeReport { endpoint: node.name().to_owned(), is_own: node.is_own(), answer }
+        NodeReport { endpoint: node.name().to_owned(), is_own: node.is_own(), answer: facts.await }
     });
     join_all(asked).await
 }
@@ -116,6 +135,9 @@ pub struct TransactionCounts {
     pub mined: u64,
     /// In blocks and, without a gap, in the pool of the node that was asked.
     pub with_waiting: u64,
+    /// In the pool of that node behind a number that is missing, so that no block can take them; `None` where it does not
+    /// tell.
+    pub behind_gap: Option<u64>,
 }
 
 /// The most characters kept of a version.

@@ -8,10 +8,14 @@ pub mod adapter;
 pub mod client;
 #[cfg(feature = "contract-test")]
 pub mod contract_test;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod inspect;
+pub mod lookout;
 pub mod recording;
 pub mod source;
 pub mod target;
+pub mod turns;
 
 pub use adapter::{Adapter, Chain, ConfigFault};
 pub use client::ErasedClient;

@@ -37,6 +37,9 @@ pub struct RecordedStep {
     pub time: UnixMillis,
     /// The update that follows the height before.
     pub update: Opaque,
+    /// What is wrong with the recorded block, where that shows before the light client sees it: an item that only a later
+    /// fork's header has. Nothing after it can be verified.
+    pub refusal: Option<Refusal>,
     /// What the recorded node says about its validator set from here on, where the headers alone can't prove it. A
     /// replay takes the recording for an own node's word and says so.
     pub statement: Option<SetStatement>,

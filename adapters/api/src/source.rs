@@ -26,10 +26,18 @@ pub trait Source: Send + Sync {
         core::future::pending().await
     }
 
-    /// An update of at most `max_headers` headers whose first header is that of `after + 1`, or `None` when there is no
-    /// newer block. It serves this relay's own client and those of its peers, so it depends on nothing but the height.
+    /// An update of at most `max_headers` headers that follow `after`, or `None` when there is no newer block. Where the node
+    /// still has it, the header at `after` comes before them: a node on another branch shows itself so. It serves this relay's own client and those of its peers, so it depends on nothing but the height.
     /// Blame for an update that the client refuses goes back through [`Source::report_lie`].
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError>;
+
+    /// Headers of a node that shows another one than was served, at or below `after`: for this relay's own client, which
+    /// judges them, before it asks for what follows. `None` where all nodes that were compared agree. See
+    /// [`crate::lookout`].
+    async fn other_branch(&self, after: Height, max_headers: u32) -> Option<ServedUpdate> {
+        let _ = (after, max_headers);
+        None
+    }
 
     /// What the nodes say the head of `flow` is at the tip, unproved: a hint that there is something to prove.
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError>;
@@ -63,6 +71,13 @@ pub trait Source: Send + Sync {
     /// How many transactions wait in the pool of the first node that says so; `None` where no node of this chain does.
     /// A chain with waiting transactions that makes no block is stalled; one without them may only be idle.
     async fn pending(&self) -> Result<Option<u64>, NodeError>;
+
+    /// Why no new block can come, as every node that answers says of itself, in words with the name of each: it has lost the
+    /// validators, say. `None` where one of them is well, and where nodes of this chain can't tell. Only what lasts is a
+    /// trouble.
+    async fn ailment(&self) -> Result<Option<String>, NodeError> {
+        Ok(None)
+    }
 
     /// What every configured node says of one block as an anchor, in the order of the configuration; each is asked by
     /// itself. `None` stands for the newest block that can be an anchor: at or below the lowest tip among the nodes that
@@ -172,7 +187,7 @@ pub enum Confirmation {
     Agrees,
     /// Something else: alarm, no signature.
     Disagrees,
-    /// Nothing yet: it has not executed that block, or does not answer.
+    /// Nothing yet: it has not executed that block, has dropped what would tell, or does not answer.
     NotYet,
     /// No own node is configured.
     NoOwnNode,
