@@ -17,6 +17,7 @@ pub mod cost;
 pub mod event;
 pub mod examples;
 pub mod flavour;
+pub mod known_answers;
 pub mod query;
 pub mod refusal;
 pub mod storage;

@@ -180,6 +180,13 @@ impl Chain {
         self.db.insert_account_info(account.to_20().unwrap().into(), info);
     }
 
+    /// Puts code at an address.
+    pub fn put_code(&mut self, address: [u8; 20], code: &[u8]) {
+        let code = Bytecode::new_legacy(code.to_vec().into());
+        let info = AccountInfo { code_hash: code.hash_slow(), code: Some(code), ..AccountInfo::default() };
+        self.db.insert_account_info(address.into(), info);
+    }
+
     fn execute(&mut self, from: Address, call: &EncodedCall, gas: u64, is_kept: bool) -> Execution {
         let transaction = TxEnv::builder()
             .caller(from.to_20().unwrap().into())

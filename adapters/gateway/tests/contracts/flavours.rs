@@ -21,6 +21,8 @@ use crate::world::{Terms, World, attester_key, members, owner, relay, settled, s
 
 /// Its own crypto contract knows the usual selectors, its opcode is keccak256.
 const WITH_CRYPTO_CONTRACT: Kind = Kind { has_crypto_contract: true, ..USUAL };
+/// Where the crypto contract stands.
+const CRYPTO_CONTRACT: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x0a];
 /// SM3, and applications made by the chain's own compiler.
 const SM3_APPLICATIONS: Kind = Kind { flavour: Flavour::Precompile { callbacks: Selectors::Sm3 }, ..SM3 };
 
@@ -78,6 +80,44 @@ fn opening_a_lane_repeats_the_test_of_the_hash() {
     assert_eq!(world.at_source(open.clone()).refused(), "HashUnanswered");
     world.source.chain.kind = SM3;
     world.at_source(open).ok();
+}
+
+/// What stands at the crypto contract's address instead of it, and how that is refused: in EVM code, so that the answer may
+/// have any length.
+#[test]
+fn a_crypto_contract_that_fails_or_answers_another_length_or_hash_is_refused() {
+    let answering = |length: u8| vec![0x60, length, 0x60, 0, 0xf3];
+    let cases = [
+        (vec![0x00], "HashUnanswered"),
+        (answering(1), "HashUnanswered"),
+        (answering(31), "HashUnanswered"),
+        (answering(33), "HashUnanswered"),
+        (answering(64), "HashUnanswered"),
+        (vec![0x60, 32, 0x60, 0, 0xfd], "HashUnanswered"),
+        (vec![0xfe], "HashUnanswered"),
+        (answering(32), "HashIsNotKeccak"),
+    ];
+    for (code, error) in cases {
+        let kind = Kind { has_crypto_contract: false, ..SM3 };
+        for call in deployments(kind) {
+            let mut chain = Chain::new(kind);
+            chain.put_code(CRYPTO_CONTRACT, &code);
+            assert_eq!(chain.submit(owner(), &call).refused(), error, "{code:?}");
+        }
+        // One that goes wrong later: no lane is opened, and nothing is delivered.
+        let mut world = World::with(&Terms { kinds: [SM3, SM3], is_open: false, ..Terms::default() });
+        world.source.chain.kind = kind;
+        world.source.chain.put_code(CRYPTO_CONTRACT, &code);
+        let open = GatewayCall::OpenLane { gateway: world.source.gateway, lane: world.id };
+        assert_eq!(world.at_source(open).refused(), error, "{code:?}");
+        let mut world = World::with(&Terms { kinds: [SM3, SM3], ..Terms::default() });
+        world.send(b"before");
+        let delivery = world.delivery(1, 1, 1);
+        world.destination.chain.kind = kind;
+        world.destination.chain.put_code(CRYPTO_CONTRACT, &code);
+        let refused = world.destination.chain.submit(relay(), &delivery).refused();
+        assert!(error == "HashIsNotKeccak" || refused == error, "{code:?}: {refused}");
+    }
 }
 
 #[test]

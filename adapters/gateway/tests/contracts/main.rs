@@ -13,6 +13,7 @@ mod development_chain;
 mod flavours;
 mod gas;
 mod governance;
+mod known_answers;
 mod probes;
 mod sending;
 mod settlement;
