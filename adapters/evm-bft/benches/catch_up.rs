@@ -175,10 +175,10 @@ fn affordable(validators: &[SigningKey]) -> usize {
 fn rules() -> Rules {
     Rules {
         modes: ModeTable::new(&[(0, Mode::Qbft)]).unwrap(),
-        epoch_length: 30_000,
+        epochs: BTreeMap::from([(0, 30_000)]),
         epoch_votes: EpochVotes::Counted,
         overrides: BTreeMap::new(),
-        contract: None,
+        contracts: BTreeMap::new(),
         trusting_period: Duration::from_secs(14 * 86_400),
         max_clock_drift: Duration::from_secs(10),
     }

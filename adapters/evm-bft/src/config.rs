@@ -23,7 +23,19 @@ pub const KEYS: &[KeyDoc] = &[
     ),
     key("modes[].from", "integer ≥ 0", None, "First block of this mode; the first entry begins at 0."),
     key("modes[].mode", "as `mode`", None, "How blocks are sealed from there on."),
-    key("epoch_length", "integer ≥ 1, in blocks", None, "Genesis `epochlength`: pending votes are cleared there."),
+    key(
+        "epoch_length",
+        "integer ≥ 1, in blocks",
+        Some("none; give `epoch_length` or `epoch_lengths`"),
+        "Genesis `epochlength`: pending votes are cleared there. For a chain that never changed it.",
+    ),
+    key(
+        "epoch_lengths[].from",
+        "integer ≥ 0",
+        None,
+        "First block of this length (`transitions`); the first entry begins at 0.",
+    ),
+    key("epoch_lengths[].length", "as `epoch_length`", None, "The length from there on."),
     key(
         "epoch_votes",
         "\"counted\" | \"ignored\"",
@@ -41,7 +53,7 @@ pub const KEYS: &[KeyDoc] = &[
         "validator_contract.address",
         "address",
         None,
-        "Contract that keeps the validators; needed by mode qbft-contract.",
+        "Contract that keeps the validators; mode qbft-contract needs it, or `validator_contracts`.",
     ),
     key(
         "validator_contract.length_slot",
@@ -54,6 +66,20 @@ pub const KEYS: &[KeyDoc] = &[
         "32-byte hex",
         Some("keccak256 of the length slot"),
         "Slot of the first item; the others follow.",
+    ),
+    key(
+        "validator_contracts[].from",
+        "integer ≥ 0",
+        None,
+        "First block sealed by the set of this contract (`transitions`): Besu the transition's own block, GoQuorum the one after it.",
+    ),
+    key("validator_contracts[].address", "address", None, "As in `validator_contract`, and so the two below."),
+    key("validator_contracts[].length_slot", "integer or 32-byte hex", Some("0"), "Slot of its length."),
+    key(
+        "validator_contracts[].items_slot",
+        "32-byte hex",
+        Some("keccak256 of the length slot"),
+        "Slot of its first item.",
     ),
     key(
         "anchor.height",

@@ -16,6 +16,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod tests;
+mod txpool;
 mod updates;
 
 pub use adapter::EvmBft;

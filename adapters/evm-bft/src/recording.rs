@@ -9,11 +9,13 @@ use cityrelay_core::ids::Height;
 use cityrelay_core::light_client::{Header, Refusal};
 use serde_json::Value;
 
+use crate::codec::header::Header as BlockHeader;
 use crate::codec::json::{self, AccountProof, JsonError};
 use crate::codec::ordered_trie::root_of;
 use crate::codec::receipt::Receipt;
-use crate::codec::transaction::read_transaction;
+use crate::codec::transaction::{may_be_private, read_transaction};
 use crate::codec::trie_proof::EMPTY_ROOT;
+use crate::verify::client::hash_of;
 use crate::verify::head::Detail;
 use crate::verify::mode::Mode;
 use crate::verify::rules::{ContractLayout, Rules};
@@ -36,6 +38,8 @@ pub struct Step<'a> {
     pub timestamp: u64,
     /// The update with its header alone.
     pub update: Update,
+    /// Why its header can't be verified: it has items of a fork that is not known here (`header-fork`).
+    pub refusal: Option<Refusal>,
     /// Everything recorded at that height.
     pub body: &'a Value,
 }
@@ -50,7 +54,8 @@ pub fn read_steps<'a>(rules: &Rules, anchor: u64, recording: &'a Value) -> Resul
     let mut steps = Vec::new();
     let mut before: Option<u64> = None;
     for body in blocks {
-        let (header, hash) = json::read_header(part(body, "block")?).map_err(form_refusal)?;
+        let block = part(body, "block")?;
+        let (header, hash) = json::read_header(block).map_err(form_refusal)?;
         let height = header.number;
         if let Some(expected) = before.and_then(|before| before.checked_add(1))
             && expected != height
@@ -66,14 +71,25 @@ pub fn read_steps<'a>(rules: &Rules, anchor: u64, recording: &'a Value) -> Resul
         }
         let set_proof = recorded_set_proof(rules, height, body)?;
         let update = Update { items: vec![UpdateItem { header: header.encode(), hash, set_proof }] };
-        steps.push(Step { height: Height(height), timestamp: header.timestamp, update, body });
+        let (height, timestamp) = (Height(height), header.timestamp);
+        let refusal = unknown_fork(rules, block, &header, hash).map(|refusal| refusal.at(height));
+        steps.push(Step { height, timestamp, update, refusal, body });
     }
     Ok(steps)
 }
 
+/// A header that hashes to something else than the node named, and whose block has fields that are not known here.
+fn unknown_fork(rules: &Rules, block: &Value, header: &BlockHeader, named: Hash32) -> Option<Refusal> {
+    if hash_of(rules, header).is_ok_and(|hash| hash == named) {
+        return None;
+    }
+    let unknown = json::unknown_fields(block).len();
+    (unknown > 0).then(|| Refusal::new("header-fork", "only fields of forks known here", unknown))
+}
+
 /// Checks what was recorded of a block besides its header; gives the number of checks made.
 ///
-/// Checks, in order, each where it was recorded: `recorded-hash`; `recorded-receipts` (root); `recorded-transactions`
+/// Checks, in order, each where it was recorded: `recorded-hash`; `recorded-receipts` (root; see [`public_values`]); `recorded-transactions`
 /// (root, when all are of known types and in full); `recorded-proof` (each slot has the value that the node named);
 /// `recorded-validators` (the node's set after the block is ours; not under Edge, whose nodes answer for another
 /// height). `recording-form` for JSON of another form.
@@ -90,8 +106,12 @@ pub fn verify_body(rules: &Rules, header: &Header, body: &Value) -> Result<u64, 
     if json::field(body, "receipts").is_some() {
         let receipts = json::list(body, "receipts", MAX_TRANSACTIONS).map_err(form_refusal)?;
         let receipts: Result<Vec<_>, _> = receipts.iter().map(json::read_receipt).collect();
-        let values: Vec<_> = receipts.map_err(form_refusal)?.iter().map(Receipt::encode).collect();
-        expect("recorded-receipts", detail.receipts_root, root_of(&values), &mut checks).map_err(at)?;
+        let receipts = receipts.map_err(form_refusal)?;
+        let root = root_of(&receipts.iter().map(Receipt::encode).collect::<Vec<_>>());
+        let is_private =
+            root != detail.receipts_root && root_of(&public_values(block, &receipts)) == detail.receipts_root;
+        let root = if is_private { detail.receipts_root } else { root };
+        expect("recorded-receipts", detail.receipts_root, root, &mut checks).map_err(at)?;
     }
     if let Some(root) = recorded_transactions_root(block)? {
         expect("recorded-transactions", detail.transactions_root, root, &mut checks).map_err(at)?;
@@ -106,6 +126,18 @@ pub fn verify_body(rules: &Rules, header: &Header, body: &Value) -> Result<u64, 
         expect("recorded-validators", detail.set_digest, set.digest(), &mut checks).map_err(at)?;
     }
     Ok(checks)
+}
+
+/// The values of the receipts trie where the node is party to private transactions of GoQuorum and showed their own receipts
+/// instead of the public ones: to be tried where the root differs. `block` has its transactions in full.
+#[must_use]
+pub(crate) fn public_values(block: &Value, receipts: &[Receipt]) -> Vec<Vec<u8>> {
+    let transaction = |at| block.get("transactions").and_then(|transactions| transactions.get(at));
+    let value = |(at, receipt): (usize, &Receipt)| match transaction(at) {
+        Some(transaction) if may_be_private(transaction) => receipt.public_of_private().encode(),
+        _ => receipt.encode(),
+    };
+    receipts.iter().enumerate().map(value).collect()
 }
 
 /// Picks the length and the items out of an `eth_getProof` answer about a validator contract.
@@ -125,8 +157,9 @@ pub fn pick_set_proof(layout: &ContractLayout, answer: &AccountProof) -> Result<
 }
 
 fn recorded_set_proof(rules: &Rules, height: u64, body: &Value) -> Result<Option<SetProof>, Refusal> {
-    let is_needed = rules.modes.at(height.saturating_add(1)) == Mode::QbftContract;
-    match (is_needed, &rules.contract, json::field(body, "validator_contract_proof")) {
+    let next = height.saturating_add(1);
+    let is_needed = rules.modes.at(next) == Mode::QbftContract;
+    match (is_needed, rules.contract_for(next), json::field(body, "validator_contract_proof")) {
         (true, Some(layout), Some(answer)) => {
             let answer = json::read_account_proof(answer).map_err(form_refusal)?;
             pick_set_proof(layout, &answer).map(Some)

@@ -64,6 +64,49 @@ pub fn read_header(block: &Value) -> Result<(Header, Hash32), JsonError> {
     Ok((header, word(block, "hash")?))
 }
 
+/// Names of fields of a block that are neither items of a header known here nor what nodes are known to tell besides: a
+/// later fork's items, perhaps. At most eight, ascending.
+#[must_use]
+pub fn unknown_fields(block: &Value) -> Vec<&str> {
+    let names = block.as_object().into_iter().flat_map(|fields| fields.keys().map(String::as_str));
+    names.filter(|name| !KNOWN_FIELDS.contains(name) && name.len() <= 64).take(8).collect()
+}
+
+/// What is read by [`read_header`], then what is not: the body, and what some nodes add (Besu, go-ethereum, Edge).
+const KNOWN_FIELDS: [&str; 31] = [
+    "parentHash",
+    "sha3Uncles",
+    "miner",
+    "stateRoot",
+    "transactionsRoot",
+    "receiptsRoot",
+    "logsBloom",
+    "difficulty",
+    "number",
+    "gasLimit",
+    "gasUsed",
+    "timestamp",
+    "extraData",
+    "mixHash",
+    "nonce",
+    "hash",
+    "baseFeePerGas",
+    "withdrawalsRoot",
+    "blobGasUsed",
+    "excessBlobGas",
+    "parentBeaconBlockRoot",
+    "requestsHash",
+    "author",
+    "baseFee",
+    "size",
+    "totalDifficulty",
+    "transactions",
+    "uncles",
+    "withdrawals",
+    "sealFields",
+    "requests",
+];
+
 /// A transaction receipt.
 ///
 /// # Errors
@@ -249,4 +292,67 @@ fn quantity_word(value: &Value, name: &'static str) -> Result<Hash32, JsonError>
         return Err(error);
     }
     Hash32::from_hex(&format!("{digits:0>64}")).map_err(|_| error)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A block as go-ethereum and Besu write it, before London.
+    fn block() -> Value {
+        let word = |byte: &str| format!("0x{}", byte.repeat(32));
+        json!({
+            "parentHash": word("01"), "sha3Uncles": word("02"), "miner": format!("0x{}", "03".repeat(20)),
+            "stateRoot": word("04"), "transactionsRoot": word("05"), "receiptsRoot": word("06"),
+            "logsBloom": format!("0x{}", "00".repeat(256)), "difficulty": "0x1", "number": "0x2a",
+            "gasLimit": "0x1c9c380", "gasUsed": "0x0", "timestamp": "0x6b49d200", "extraData": "0x07",
+            "mixHash": word("08"), "nonce": "0x0000000000000000", "hash": word("09"),
+            "size": "0x29b", "totalDifficulty": "0x2b", "transactions": [], "uncles": [],
+        })
+    }
+
+    #[test]
+    fn each_forks_form_is_read_with_all_its_items() {
+        let mut block = block();
+        let forks: [(usize, &[(&str, Value)]); 5] = [
+            (15, &[]),
+            (16, &[("baseFeePerGas", json!("0x7"))]),
+            (17, &[("withdrawalsRoot", json!(format!("0x{}", "0a".repeat(32)))), ("withdrawals", json!([]))]),
+            (
+                20,
+                &[
+                    ("blobGasUsed", json!("0x0")),
+                    ("excessBlobGas", json!("0x20000")),
+                    ("parentBeaconBlockRoot", json!(format!("0x{}", "00".repeat(32)))),
+                ],
+            ),
+            (21, &[("requestsHash", json!(format!("0x{}", "0b".repeat(32))))]),
+        ];
+        for (count, fields) in forks {
+            for (name, value) in fields {
+                block[*name] = value.clone();
+            }
+            let (header, hash) = read_header(&block).unwrap();
+            assert_eq!((header.item_count(), hash), (count, Hash32([9; 32])));
+            assert_eq!(Header::decode(&header.encode()).unwrap(), header);
+            assert_eq!(unknown_fields(&block), Vec::<&str>::new());
+        }
+        let (header, _) = read_header(&block).unwrap();
+        assert_eq!(header.fork.base_fee, Some(7));
+        assert_eq!(header.fork.withdrawals_root, Some(Hash32([10; 32])));
+        assert_eq!(header.fork.cancun.map(|cancun| cancun.excess_blob_gas), Some(0x20000));
+        assert_eq!(header.fork.requests_hash, Some(Hash32([11; 32])));
+        block["parentBeaconBlockRoot"] = Value::Null;
+        assert_eq!(read_header(&block).unwrap_err().field, "parentBeaconBlockRoot");
+    }
+
+    #[test]
+    fn fields_of_a_later_fork_are_named() {
+        let mut block = block();
+        block["targetBlobsPerBlock"] = json!("0x3");
+        block["inclusionListRoot"] = json!("0x0");
+        assert_eq!(unknown_fields(&block), ["inclusionListRoot", "targetBlobsPerBlock"]);
+    }
 }

@@ -46,6 +46,13 @@ pub fn read_transaction(transaction: &Value) -> Result<Option<Vec<u8>>, JsonErro
     }
 }
 
+/// Whether a node's transaction bears GoQuorum's mark of a private one, a `v` of 37 or 38
+/// (`core/types/transaction.go:IsPrivate`). On chain id 1 public ones bear it too.
+#[must_use]
+pub fn may_be_private(transaction: &Value) -> bool {
+    matches!(number(transaction, "v"), Ok(37 | 38))
+}
+
 fn access_list(transaction: &Value) -> Result<Vec<u8>, JsonError> {
     if field(transaction, "accessList").is_none() {
         return Ok(list_item::<&[u8]>(&[]));

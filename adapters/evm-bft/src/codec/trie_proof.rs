@@ -10,8 +10,11 @@ pub const EMPTY_ROOT: Hash32 = Hash32([
     0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
 ]);
 
+/// Nibbles of the longest key, a hash.
+const MAX_NIBBLES: usize = 64;
+
 /// The most nodes on one path: one for each nibble of a 32-byte key, and the last.
-pub const MAX_PROOF_NODES: usize = 65;
+pub const MAX_PROOF_NODES: usize = MAX_NIBBLES + 1;
 
 /// Why a proof proves nothing. The server's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,10 +52,9 @@ pub enum TrieError {
 
 /// Follows `key` from `root` through `nodes` and gives the value there, or `None` when the trie has none.
 ///
-/// Checks, in order, for each node: its hash is the one that the node above (or the root) names; it is strict RLP of
-/// 2 or 17 items with a canonical path prefix; a reference is a 32-byte hash, or the node itself when its RLP is
-/// shorter than that. At the end every node given has been used. The key may have any length: callers hash it where
-/// the trie is a secure one.
+/// Checks, in order, for each node: its hash is the one that the node above (or the root) names; it is whole and in its
+/// canonical form, off the path too ([`Node`]). At the end every node given has been used. The key may have up to 32
+/// bytes: callers hash it where the trie is a secure one.
 ///
 /// # Errors
 /// Every [`TrieError`].
@@ -70,80 +72,124 @@ struct Walk<I> {
     used: usize,
 }
 
-/// Where a path goes on.
-enum Reference<'a> {
-    Hash(Hash32),
-    Inline(Item<'a>),
-    Nothing,
-}
-
 impl<'a, I: Iterator<Item = &'a [u8]>> Walk<I> {
     fn follow(&mut self, root: Hash32, key: &[u8]) -> Result<Option<Vec<u8>>, TrieError> {
         let nibbles: Vec<u8> = key.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]).collect();
-        let mut path = nibbles.as_slice();
-        let mut reference = Reference::Hash(root);
+        let mut left = nibbles.as_slice();
+        let depth = |left: &[u8]| nibbles.len().saturating_sub(left.len());
+        let mut node = self.next(root, 0)?;
         loop {
-            let node = match reference {
-                Reference::Nothing => return Ok(None),
-                Reference::Inline(item) => item,
-                Reference::Hash(expected) => self.next(expected)?,
+            // Two extensions in a row are one, and one before a leaf is the leaf's own path.
+            let leads_to_branch = matches!(node, Node::Extension { .. });
+            let reference = match node {
+                Node::Empty => return Ok(None),
+                Node::Leaf { path, value } => return Ok((path == left).then(|| value.to_vec())),
+                Node::Extension { path, child } => {
+                    let Some(rest) = left.strip_prefix(path.as_slice()) else { return Ok(None) };
+                    left = rest;
+                    child
+                }
+                Node::Branch(children) => {
+                    let Some((nibble, rest)) = left.split_first() else { return Ok(None) };
+                    left = rest;
+                    children.into_iter().nth(usize::from(*nibble)).ok_or(TrieError::Node)?
+                }
             };
-            // The empty trie's only node is the empty string, and nowhere else is one referred to by hash.
-            if node == Item::Bytes(&[]) {
-                return Ok(None);
-            }
-            let items = node.items(17)?;
-            match items.as_slice() {
-                [path_item, content] => {
-                    let prefix = Prefix::decode(path_item.bytes()?)?;
-                    let rest = path.strip_prefix(prefix.nibbles.as_slice());
-                    match (prefix.is_leaf, rest) {
-                        (true, Some([])) => return Ok(Some(non_empty(content.bytes()?)?)),
-                        (true, _) | (false, None) => return Ok(None),
-                        (false, Some(rest)) => {
-                            path = rest;
-                            reference = read_reference(*content)?;
-                            if prefix.nibbles.is_empty() || matches!(reference, Reference::Nothing) {
-                                return Err(TrieError::Node);
-                            }
-                        }
-                    }
-                }
-                // No key of these tries is the beginning of another one (hashes of 32 bytes, RLP of indices), so no branch
-                // has a value.
-                [children @ .., Item::Bytes([])] if children.len() == 16 => {
-                    let Some((nibble, rest)) = path.split_first() else { return Ok(None) };
-                    let child = children.get(usize::from(*nibble)).ok_or(TrieError::Node)?;
-                    reference = read_reference(*child)?;
-                    path = rest;
-                }
-                _ => return Err(TrieError::Node),
+            node = match reference {
+                Reference::Nothing => return Ok(None),
+                Reference::Hash(hash) => self.next(hash, depth(left))?,
+                Reference::Inline(node) => *node,
+            };
+            if leads_to_branch && !matches!(node, Node::Branch(_)) {
+                return Err(TrieError::Node);
             }
         }
     }
 
-    fn next(&mut self, expected: Hash32) -> Result<Item<'a>, TrieError> {
-        let node = self.nodes.next().ok_or(TrieError::Missing { expected })?;
-        self.used += 1;
-        let got = keccak256(node);
+    fn next(&mut self, expected: Hash32, depth: usize) -> Result<Node<'a>, TrieError> {
+        let bytes = self.nodes.next().ok_or(TrieError::Missing { expected })?;
+        let got = keccak256(bytes);
         if got != expected {
             return Err(TrieError::NodeHash { expected, got });
         }
-        Ok(rlp::decode(node)?)
+        let is_root = self.used == 0;
+        self.used += 1;
+        let node = Node::read(rlp::decode(bytes)?, depth)?;
+        // Only the root is referred to by its hash however short it is: so is the empty string, an empty trie's only node.
+        if !is_root && bytes.len() < 32 { Err(TrieError::Node) } else { Ok(node) }
     }
 }
 
-fn non_empty(value: &[u8]) -> Result<Vec<u8>, TrieError> {
-    if value.is_empty() { Err(TrieError::Node) } else { Ok(value.to_vec()) }
+/// A node in its canonical form, read whole: what lies off the path of a proof is looked at too, so a node that no trie
+/// can have proves nothing, absence neither.
+enum Node<'a> {
+    /// The empty trie.
+    Empty,
+    /// Sixteen children, at least two of them there. No key of these tries is the beginning of another one (hashes of
+    /// 32 bytes, RLP of indices), so no branch has a value.
+    Branch(Vec<Reference<'a>>),
+    /// A path of at least one nibble to a branch.
+    Extension { path: Vec<u8>, child: Reference<'a> },
+    /// The rest of a key, and what is there.
+    Leaf { path: Vec<u8>, value: &'a [u8] },
 }
 
-fn read_reference(item: Item<'_>) -> Result<Reference<'_>, TrieError> {
-    match item {
-        Item::Bytes([]) => Ok(Reference::Nothing),
-        Item::Bytes(bytes) => Ok(Reference::Hash(Hash32(bytes.try_into().map_err(|_| TrieError::Node)?))),
-        // A node of 32 bytes or more is referred to by its hash, never put inside its parent.
-        Item::List(content) if content.len() < 31 => Ok(Reference::Inline(item)),
-        Item::List(_) => Err(TrieError::Node),
+/// How a node names one below it.
+enum Reference<'a> {
+    /// No node.
+    Nothing,
+    /// A node of 32 bytes or more.
+    Hash(Hash32),
+    /// The node itself, when its RLP is shorter than that.
+    Inline(Box<Node<'a>>),
+}
+
+impl<'a> Node<'a> {
+    /// Reads the node that lies `depth` nibbles below the root.
+    fn read(item: Item<'a>, depth: usize) -> Result<Self, TrieError> {
+        if item == Item::Bytes(&[]) {
+            return Ok(Self::Empty);
+        }
+        match item.items(17)?.as_slice() {
+            [prefix, content] => {
+                let Prefix { nibbles: path, is_leaf } = Prefix::decode(prefix.bytes()?)?;
+                let depth = depth.saturating_add(path.len());
+                if depth > MAX_NIBBLES {
+                    return Err(TrieError::Node);
+                }
+                if is_leaf {
+                    let value = content.bytes()?;
+                    return if value.is_empty() { Err(TrieError::Node) } else { Ok(Self::Leaf { path, value }) };
+                }
+                match Reference::read(*content, depth)? {
+                    _ if path.is_empty() => Err(TrieError::Node),
+                    // Below it is a branch; one that is named by its hash is looked at when it comes.
+                    Reference::Nothing => Err(TrieError::Node),
+                    Reference::Inline(node) if !matches!(*node, Node::Branch(_)) => Err(TrieError::Node),
+                    child => Ok(Self::Extension { path, child }),
+                }
+            }
+            [children @ .., Item::Bytes([])] if children.len() == 16 => {
+                let depth = depth.saturating_add(1);
+                let children =
+                    children.iter().map(|child| Reference::read(*child, depth)).collect::<Result<Vec<_>, _>>()?;
+                let there = children.iter().filter(|child| !matches!(child, Reference::Nothing)).count();
+                if there < 2 { Err(TrieError::Node) } else { Ok(Self::Branch(children)) }
+            }
+            _ => Err(TrieError::Node),
+        }
+    }
+}
+
+impl<'a> Reference<'a> {
+    fn read(item: Item<'a>, depth: usize) -> Result<Self, TrieError> {
+        match item {
+            Item::Bytes([]) => Ok(Self::Nothing),
+            Item::Bytes(bytes) => Ok(Self::Hash(Hash32(bytes.try_into().map_err(|_| TrieError::Node)?))),
+            // At most 31 bytes with its prefix, so what is nested in it is soon at its end.
+            Item::List(content) if content.len() < 31 => Ok(Self::Inline(Box::new(Node::read(item, depth)?))),
+            Item::List(_) => Err(TrieError::Node),
+        }
     }
 }
 
@@ -226,6 +272,46 @@ mod tests {
             let leaf = rlp::list_item(&[rlp::bytes_item(prefix), rlp::bytes_item(&[1])]);
             assert_eq!(verify_proof(keccak256(&leaf), &[1], &[leaf]), Err(TrieError::Node), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_no_trie_can_have_proves_no_absence_either() {
+        let item = |bytes: &[u8]| rlp::bytes_item(bytes);
+        let leaf = |prefix: &[u8], value: &[u8]| rlp::list_item(&[item(prefix), item(value)]);
+        let branch = |children: &[(usize, Vec<u8>)]| {
+            let mut items = vec![item(&[]); 17];
+            for (at, child) in children {
+                items[*at] = child.clone();
+            }
+            rlp::list_item(&items)
+        };
+        let small = leaf(&[0x31], &[7]);
+        let two = branch(&[(1, small.clone()), (2, small.clone())]);
+        // The key asked for, 0xff, is not under any of them.
+        let off_the_path = [
+            ("a reference that is neither a hash nor a node", leaf(&[0x00, 0x10], &[5; 9])),
+            ("an extension to nothing", leaf(&[0x00, 0x10], &[])),
+            ("an extension to a leaf", rlp::list_item(&[item(&[0x00, 0x10]), small.clone()])),
+            ("a leaf without a value", leaf(&[0x31], &[])),
+            ("a branch with one child", branch(&[(1, small.clone())])),
+            ("a branch with such a child", branch(&[(1, leaf(&[0x31], &[])), (2, small.clone())])),
+            ("a path longer than any key", leaf(&[[0x20].as_slice(), &[1; 33]].concat(), &[7])),
+            (
+                "a longer one in two parts",
+                rlp::list_item(&[item(&[[0x00].as_slice(), &[1; 32]].concat()), two.clone()]),
+            ),
+        ];
+        for (what, node) in off_the_path {
+            assert_eq!(verify_proof(keccak256(&node), &[0xff], &[node]), Err(TrieError::Node), "{what}");
+        }
+        assert_eq!(verify_proof(keccak256(&two), &[0xff], &[&two]), Ok(None));
+        // On the path: a node by its hash that belongs inside its parent, an extension to an extension.
+        let large = keccak256(&[1]).0;
+        let above = branch(&[(1, item(&large)), (15, item(&keccak256(&small).0))]);
+        assert_eq!(verify_proof(keccak256(&above), &[0xff], &[above, small]), Err(TrieError::Node));
+        let lower = leaf(&[0x1f], &large);
+        let upper = leaf(&[0x1f], &keccak256(&lower).0);
+        assert_eq!(verify_proof(keccak256(&upper), &[0xff], &[upper, lower]), Err(TrieError::Node));
     }
 
     proptest! {

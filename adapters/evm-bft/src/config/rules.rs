@@ -18,7 +18,7 @@ const DEFAULT_CLOCK_DRIFT: Duration = Duration::from_secs(10);
 
 pub(super) fn read_rules(table: &Table<'_>, faults: &mut Faults) -> Option<Rules> {
     let modes = read_modes(table, faults);
-    let epoch_length = table.number("epoch_length", 1, faults);
+    let epochs = read_epochs(table, faults);
     let epoch_votes =
         table.optional("epoch_votes", "\"counted\" or \"ignored\"", EpochVotes::Counted, faults, |value| {
             match value.as_str()? {
@@ -27,17 +27,70 @@ pub(super) fn read_rules(table: &Table<'_>, faults: &mut Faults) -> Option<Rules
                 _ => None,
             }
         });
-    let contract = table.table("validator_contract", faults, |table, faults| read_layout(&table, faults)).flatten();
+    let contracts = read_contracts(table, faults);
     let overrides = read_overrides(table, modes.as_ref(), faults);
     let trusting_period = table.duration("trusting_period", DEFAULT_TRUSTING_PERIOD, faults);
     let max_clock_drift = table.duration("max_clock_drift", DEFAULT_CLOCK_DRIFT, faults);
     let modes = modes?;
-    if modes.contains(Mode::QbftContract) && !table.has("validator_contract") {
+    let has_contract = table.has("validator_contract") || table.has("validator_contracts");
+    if modes.contains(Mode::QbftContract) && !has_contract {
         faults
             .push("validator_contract", "missing: expected a table with the address, since mode qbft-contract is used");
     }
-    let epoch_length = epoch_length?;
-    Some(Rules { modes, epoch_length, epoch_votes, overrides, contract, trusting_period, max_clock_drift })
+    let (epochs, contracts) = (epochs?, contracts?);
+    Some(Rules { modes, epochs, epoch_votes, overrides, contracts, trusting_period, max_clock_drift })
+}
+
+/// `epoch_length`, or `epoch_lengths` of a chain that changed it.
+fn read_epochs(table: &Table<'_>, faults: &mut Faults) -> Option<BTreeMap<u64, u64>> {
+    if !table.has("epoch_lengths") {
+        return table.number("epoch_length", 1, faults).map(|length| BTreeMap::from([(0, length)]));
+    }
+    if table.has("epoch_length") {
+        faults.push("epoch_length", "expected `epoch_length` or `epoch_lengths`, got both");
+        return None;
+    }
+    let epochs = read_ascending(table, "epoch_lengths", faults, |entry, faults| entry.number("length", 1, faults))?;
+    if !epochs.contains_key(&0) {
+        faults.push("epoch_lengths", "expected the first length from block 0 on");
+        return None;
+    }
+    Some(epochs)
+}
+
+/// `validator_contract`, or `validator_contracts` of a chain that changed it; empty where there is none.
+fn read_contracts(table: &Table<'_>, faults: &mut Faults) -> Option<BTreeMap<u64, ContractLayout>> {
+    if table.has("validator_contract") && table.has("validator_contracts") {
+        faults.push("validator_contract", "expected `validator_contract` or `validator_contracts`, got both");
+        return None;
+    }
+    if table.has("validator_contracts") {
+        return read_ascending(table, "validator_contracts", faults, read_layout);
+    }
+    match table.table("validator_contract", faults, |table, faults| read_layout(&table, faults)) {
+        Some(layout) => layout.map(|layout| BTreeMap::from([(0, layout)])),
+        None => Some(BTreeMap::new()),
+    }
+}
+
+/// A list of tables, each with the first block that it holds for.
+fn read_ascending<T>(
+    table: &Table<'_>,
+    name: &str,
+    faults: &mut Faults,
+    read: impl Fn(&Table<'_>, &mut Faults) -> Option<T>,
+) -> Option<BTreeMap<u64, T>> {
+    let entries = table.tables(name, faults, |entry, faults| {
+        let from = entry.number("from", 0, faults);
+        from.zip(read(&entry, faults))
+    });
+    let entries: Vec<_> = entries.into_iter().collect::<Option<_>>()?;
+    let heights: Vec<_> = entries.iter().map(|(from, _)| *from).collect();
+    if entries.is_empty() || !heights.is_sorted_by(|before, after| before < after) {
+        faults.push(table.key(name), "expected at least one entry, and ascending heights");
+        return None;
+    }
+    Some(entries.into_iter().collect())
 }
 
 fn read_mode(table: &Table<'_>, name: &str, faults: &mut Faults) -> Option<Mode> {
@@ -146,7 +199,7 @@ fn read_anchor_table(anchor: &Table<'_>, rules: Option<&Rules>, faults: &mut Fau
             anchor.key("height"),
             format!(
                 "expected block 0, a multiple of epoch_length ({}), or `pending_votes` beside it, got {height}",
-                rules.epoch_length
+                rules.epoch_length_at(height)
             ),
         );
     }

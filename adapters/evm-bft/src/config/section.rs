@@ -270,11 +270,12 @@ mod tests {
         section["modes"] = json!([{ "from": 0, "mode": "qbft" }, { "from": 8, "mode": "qbft-contract" }]);
         section["epoch_votes"] = "ignored".into();
         section["overrides"] = json!([{ "height": 5, "validators": [format!("0x{}", "01".repeat(20))] }]);
-        section["validator_contract"] = json!({
+        let layout = json!({
             "address": format!("0x{}", "c5".repeat(20)),
             "length_slot": 3,
             "items_slot": format!("0x{}", "22".repeat(32)),
         });
+        section["validator_contract"] = layout.clone();
         section["anchor"]["timestamp"] = 1_800_000_000.into();
         section["anchor"]["pending_votes"] = json!([{
             "voter": format!("0x{}", "01".repeat(20)),
@@ -299,7 +300,22 @@ mod tests {
         assert_eq!(settings.nodes[0].ca_file, Some(PathBuf::from("/etc/cityrelay/ca.pem")));
         assert_eq!(settings.nodes[1].bearer_token_file, Some(PathBuf::from("/run/token")));
         assert_eq!(settings.account.unwrap().gas_price, GasPrice::Fixed(0));
-        assert_eq!(settings.rules.contract.unwrap().length_slot.to_u64(), Some(3));
+        let old = settings.rules;
+        assert_eq!(old.contract_for(8).unwrap().length_slot.to_u64(), Some(3));
+
+        // The same for a chain that changed them.
+        let mut later = layout;
+        later["from"] = 9.into();
+        let keys = section.as_object_mut().unwrap();
+        let contract = keys.remove("validator_contract").unwrap();
+        let length = keys.remove("epoch_length").unwrap();
+        section["epoch_lengths"] = json!([{ "from": 0, "length": length }, { "from": 9, "length": 4 }]);
+        section["validator_contracts"] = json!([later]);
+        let rules = read_section(&section, Path::new("/etc/cityrelay")).unwrap().rules;
+        assert_eq!([8, 9].map(|height| rules.epoch_length_at(height)), [30, 4]);
+        assert_eq!((rules.contract_for(8), rules.contract_for(9)), (None, old.contract_for(0)));
+        section["validator_contract"] = contract;
+        section["epoch_length"] = length;
 
         // Whatever the table documents, the reader knows, and the other way round.
         let mut seen = BTreeSet::new();
@@ -374,6 +390,18 @@ mod tests {
             section["modes"] = modes;
         });
         assert_eq!(late.0, "modes");
+        let lengths = |list: Value| {
+            let (key, _) = only_fault(|section| {
+                section.as_object_mut().unwrap().remove("epoch_length");
+                section["epoch_lengths"] = list;
+            });
+            key
+        };
+        assert_eq!(lengths(json!([])), "epoch_lengths");
+        assert_eq!(lengths(json!([{ "from": 3, "length": 4 }])), "epoch_lengths");
+        assert_eq!(lengths(json!([{ "from": 0, "length": 4 }, { "from": 0, "length": 5 }])), "epoch_lengths");
+        let both = json!([{ "from": 0, "length": 4 }]);
+        assert_eq!(only_fault(|section| section["epoch_lengths"] = both).0, "epoch_length");
         let half = json!([{ "name": "a", "url": "http://a", "client_cert_file": "c" }]);
         assert_eq!(only_fault(|section| section["nodes"] = half).0, "nodes[0].client_cert_file");
         let same = json!([{ "name": "a", "url": "http://a" }, { "name": "a", "url": "http://b" }]);

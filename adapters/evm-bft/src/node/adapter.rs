@@ -10,6 +10,7 @@ use cityrelay_api::inspect::Inspect;
 use cityrelay_api::recording::Recording;
 use cityrelay_api::source::Source;
 use cityrelay_api::target::Target;
+use cityrelay_api::turns::Turns;
 use cityrelay_api::{Adapter, Chain, ConfigFault};
 use cityrelay_core::opaque::Opaque;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::connect::connect;
 use super::inspect::EvmInspect;
 use super::recorder::Recorder;
 use super::signer::Signer;
-use super::source::{EvmSource, Stalls};
+use super::source::EvmSource;
 use super::target::EvmTarget;
 use crate::ADAPTER;
 use crate::config::{KEYS, read_section};
@@ -73,7 +74,7 @@ impl Adapter for EvmBft {
             client: Arc::new(erase(ADAPTER, client.clone())),
             anchor: to_opaque(ADAPTER, &settings.anchor),
             inspect: Arc::new(EvmInspect { pool: Arc::clone(&pool) }),
-            source: Arc::new(EvmSource { pool, client, heads, stalls: Stalls::default() }),
+            source: Arc::new(EvmSource { pool, client, heads, turns: Turns::default(), lookout: Arc::default() }),
             target,
             recorder: Arc::new(recorder),
         }))

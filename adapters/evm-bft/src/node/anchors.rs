@@ -43,7 +43,7 @@ async fn candidate(endpoint: &Endpoint, rules: &Rules, height: u64) -> Result<An
         return Err(endpoint.malformed(METHOD, &format!("block {height}, got none")));
     }
     let (header, claimed) = endpoint.read_header(height, &block)?;
-    let set_proof = match &rules.contract {
+    let set_proof = match rules.contract_for(height.saturating_add(1)) {
         Some(layout) if needs_set_proof(rules, height) => {
             let answer = set_proof_answer(endpoint, layout, height).await?;
             let proof = endpoint.read_proof(&answer, &layout.address)?;

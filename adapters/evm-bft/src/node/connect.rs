@@ -8,6 +8,7 @@ use reqwest::header::HeaderMap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
 use super::heads::{Feed, Heads};
@@ -99,7 +100,7 @@ fn headers(node: &NodeSettings, client: &reqwest::Client, fault: FaultAt<'_>) ->
             text.split_once(':').ok_or_else(|| fault(name, format!("{}: expected `user:password`", path.display())))?;
         request.basic_auth(user, Some(password))
     } else {
-        request.bearer_auth(text)
+        request.bearer_auth(text.as_str())
     };
     // A request that is never sent: its headers are what every later one carries.
     let request = request.build();
@@ -112,8 +113,9 @@ fn headers(node: &NodeSettings, client: &reqwest::Client, fault: FaultAt<'_>) ->
 ///
 /// # Errors
 /// In words, without what is in it.
-pub(super) fn read_secret(path: &Path) -> Result<String, String> {
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = Zeroizing::new(text);
     let text = text.trim();
-    if text.is_empty() { Err(format!("{}: it is empty", path.display())) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err(format!("{}: it is empty", path.display())) } else { Ok(Zeroizing::new(text.to_owned())) }
 }

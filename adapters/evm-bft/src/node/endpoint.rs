@@ -1,8 +1,10 @@
 //! One node: JSON-RPC over HTTP, and how it has behaved.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use cityrelay_api::http::{self, HttpFailure, Silence};
 use cityrelay_api::source::{EndpointHealth, NodeError};
 use cityrelay_core::ids::Height;
 use reqwest::header::HeaderMap;
@@ -12,9 +14,41 @@ use tracing::warn;
 /// The most calls in one batch; nodes limit it at 1000 or more.
 const BATCH: usize = 50;
 
-/// Methods whose faults tell about the transaction or call that was asked for, or that the node does not offer them.
-const ABOUT_THE_CALL: [&str; 5] =
-    ["eth_sendRawTransaction", "eth_call", "eth_estimateGas", "txpool_status", "txpool_besuStatistics"];
+/// Methods that some nodes do not offer, or that their operators switch off. One that a node says it does not know is no error of
+/// it, and is not asked of it again for [`UNKNOWN_FOR`].
+const OPTIONAL: [&str; 12] = [
+    "eth_getProof",
+    "eth_getBlockReceipts",
+    "eth_maxPriorityFeePerGas",
+    "istanbul_getValidators",
+    "qbft_getValidatorsByBlockNumber",
+    "ibft_getValidatorsByBlockNumber",
+    "txpool_status",
+    "txpool_besuStatistics",
+    "txpool_contentFrom",
+    "txpool_inspect",
+    "txpool_besuPendingTransactions",
+    "web3_clientVersion",
+];
+
+/// How long a node is believed not to know a method.
+const UNKNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// Methods whose faults tell about the transaction, call or range that was asked for.
+const ABOUT_THE_CALL: [&str; 9] = [
+    "eth_sendRawTransaction",
+    "eth_call",
+    "eth_estimateGas",
+    "eth_getLogs",
+    "txpool_status",
+    "txpool_besuStatistics",
+    "txpool_contentFrom",
+    "txpool_inspect",
+    "txpool_besuPendingTransactions",
+];
+
+/// Methods that ask for nothing that a node may lack: one that answers with an error is in no state to answer anything.
+const ANSWERED_BY_ALL: [&str; 2] = ["eth_chainId", "eth_blockNumber"];
 
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,9 +61,6 @@ const PAUSE_AFTER_LIE: Duration = Duration::from_secs(60);
 
 /// The longest pause after lies; it doubles with each from [`PAUSE_AFTER_LIE`].
 const LONGEST_PAUSE_AFTER_LIES: Duration = Duration::from_secs(3_600);
-
-/// The longest that a node may ask us to wait. One that names more is asked again then, and can say it again.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// The longest text kept of a node's error.
 const MAX_TEXT: usize = 256;
@@ -55,13 +86,14 @@ struct Standing {
     lies: u64,
     failures_in_row: u32,
     left_until: Option<Instant>,
-    /// It asked not to be asked before.
-    silent_until: Option<Instant>,
+    silence: Silence,
     /// Smoothed share of calls that failed, in thousandths.
     trouble: u32,
     last_error: String,
     has_right_chain: bool,
     refuses_batches: bool,
+    /// Methods that it does not know, and until when it is believed.
+    unknown: BTreeMap<&'static str, Instant>,
 }
 
 /// Why a call gave no result.
@@ -72,6 +104,10 @@ pub(crate) enum CallError {
     /// The node answered with an error.
     Fault(RpcFault),
 }
+
+/// A node may have been asked for too much at once. It does not count as a failure.
+#[derive(Clone, Debug)]
+pub(crate) struct TooMuch(pub NodeError);
 
 /// A node's own error.
 #[derive(Clone, Debug)]
@@ -107,9 +143,11 @@ impl From<NodeError> for CallError {
 }
 
 impl RpcFault {
-    /// The node does not know the method (JSON-RPC 2.0, section 5.1).
-    pub(crate) const fn is_unknown_method(&self) -> bool {
-        self.code == -32601
+    /// The node does not know the method, or has it switched off: JSON-RPC 2.0, section 5.1; Besu's
+    /// `METHOD_NOT_ENABLED` (`RpcErrorType.java`); EIP-1474, which proxies follow with codes of their own too.
+    pub(crate) fn is_unknown_method(&self) -> bool {
+        matches!(self.code, -32601 | -32604 | -32004)
+            || self.message.to_ascii_lowercase().contains("method not supported")
     }
 
     /// The node no longer has that state or block. No code says so; these are the texts of go-ethereum
@@ -144,8 +182,29 @@ impl Endpoint {
 
     /// One call.
     pub(crate) async fn call(&self, method: &'static str, params: Value) -> Result<Value, CallError> {
+        if let Some(fault) = self.known_fault(method) {
+            return Err(CallError::Fault(fault));
+        }
         self.verify_chain().await?;
         self.call_unchecked(method, params).await
+    }
+
+    /// One call that can be made again for less. An answer that is too long or late, and a status that a proxy gives for one
+    /// (413 and 5xx), are [`TooMuch`].
+    pub(crate) async fn call_for_much(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Result<Value, TooMuch>, CallError> {
+        self.verify_chain().await?;
+        let call = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
+        match self.exchange(method, &call).await? {
+            Ok(answer) => self.read_answer(method, answer)?.map(Ok).map_err(CallError::Fault),
+            Err(failure @ (HttpFailure::TooLong { .. } | HttpFailure::TimedOut | HttpFailure::Status(413 | 500..))) => {
+                Ok(Err(TooMuch(self.unreachable(failure.to_string()))))
+            }
+            Err(failure) => Err(self.failed(&failure).into()),
+        }
     }
 
     /// Many calls of one method, in the order of `params`.
@@ -154,6 +213,9 @@ impl Endpoint {
         method: &'static str,
         params: &[Value],
     ) -> Result<Vec<Result<Value, RpcFault>>, NodeError> {
+        if let Some(fault) = self.known_fault(method) {
+            return Ok(params.iter().map(|_| Err(fault.clone())).collect());
+        }
         self.verify_chain().await?;
         let mut results = Vec::with_capacity(params.len());
         for chunk in params.chunks(BATCH) {
@@ -171,27 +233,6 @@ impl Endpoint {
             }
         }
         Ok(results)
-    }
-
-    /// How many executable transactions wait in its pool; `None` when it does not tell.
-    pub(crate) async fn pool_size(&self) -> Result<Option<u64>, NodeError> {
-        let number = |value: Option<&Value>| {
-            let value = value?;
-            value.as_u64().or_else(|| crate::codec::json::quantity(value).and_then(|number| number.try_into().ok()))
-        };
-        match self.call("txpool_status", json!([])).await {
-            Ok(status) => return Ok(number(status.get("pending"))),
-            Err(CallError::Node(error)) => return Err(error),
-            Err(CallError::Fault(_)) => {}
-        }
-        match self.call("txpool_besuStatistics", json!([])).await {
-            Ok(status) => {
-                let parts = number(status.get("localCount")).zip(number(status.get("remoteCount")));
-                Ok(parts.map(|(local, remote)| local.saturating_add(remote)))
-            }
-            Err(CallError::Node(error)) => Err(error),
-            Err(CallError::Fault(_)) => Ok(None),
-        }
     }
 
     async fn one_by_one(
@@ -250,7 +291,12 @@ impl Endpoint {
                 message: message.chars().take(MAX_TEXT).collect(),
                 data: error.get("data").and_then(read_revert_data),
             };
-            if !ABOUT_THE_CALL.contains(&method) {
+            if OPTIONAL.contains(&method) && fault.is_unknown_method() {
+                let until = Instant::now() + UNKNOWN_FOR;
+                self.with_standing(|standing| standing.unknown.insert(method, until));
+            } else if ANSWERED_BY_ALL.contains(&method) {
+                self.note_failure(&format!("{method}: {}", fault.message));
+            } else if !ABOUT_THE_CALL.contains(&method) {
                 self.note_error(&fault.message);
             }
             return Ok(Err(fault));
@@ -261,58 +307,51 @@ impl Endpoint {
         }
     }
 
+    /// What the node answered a short while ago, where that was that it does not know the method.
+    fn known_fault(&self, method: &'static str) -> Option<RpcFault> {
+        let is_unknown =
+            self.with_standing(|standing| standing.unknown.get(method).is_some_and(|until| *until > Instant::now()));
+        is_unknown.then(|| RpcFault {
+            endpoint: self.name.clone(),
+            method,
+            code: -32601,
+            message: "the node said that it does not know this method".to_owned(),
+            data: None,
+        })
+    }
+
     /// Sends one body and reads one, within the limits.
     async fn post(&self, method: &'static str, body: &Value) -> Result<Value, NodeError> {
-        if let Some(left) = self.with_standing(|standing| standing.silence()) {
-            let reason = format!("it asked us to wait, {} s more", left.as_secs().saturating_add(1));
-            return Err(NodeError::Unreachable { endpoint: self.name.clone(), reason });
+        self.exchange(method, body).await?.map_err(|failure| self.failed(&failure))
+    }
+
+    /// As [`Self::post`], where a failure is not noted yet.
+    async fn exchange(&self, method: &'static str, body: &Value) -> Result<Result<Value, HttpFailure>, NodeError> {
+        if let Some(left) = self.with_standing(|standing| standing.silence.left()) {
+            return Err(self.unreachable(Silence::words(left)));
         }
         let started = Instant::now();
-        let answer = self.exchange(body).await;
-        match answer {
+        let request = self.client.post(&self.url).headers(self.headers.clone()).json(body);
+        match http::exchange(request, self.max_response_bytes).await {
             Ok(bytes) => {
                 let value = serde_json::from_slice(&bytes).map_err(|_| self.malformed(method, "JSON"))?;
                 self.note_success(started.elapsed());
-                Ok(value)
+                Ok(Ok(value))
             }
-            Err(reason) => {
-                self.note_failure(&reason);
-                Err(NodeError::Unreachable { endpoint: self.name.clone(), reason })
-            }
+            Err(failure) => Ok(Err(failure)),
         }
     }
 
-    async fn exchange(&self, body: &Value) -> Result<Vec<u8>, String> {
-        // The address may hold a token in its path, so an error is shown without it.
-        let shown = |error: reqwest::Error| in_words(&error.without_url());
-        let request = self.client.post(&self.url).headers(self.headers.clone()).json(body);
-        let mut response = request.send().await.map_err(shown)?;
-        if !response.status().is_success() {
-            let status = response.status().as_u16();
-            // Too Many Requests, Service Unavailable (RFC 6585, section 4; RFC 9110, sections 15.6.4 and 10.2.3).
-            if matches!(status, 429 | 503)
-                && let Some(wait) = retry_after(response.headers())
-            {
-                let until = Instant::now().checked_add(wait);
-                self.with_standing(|standing| standing.silent_until = until);
-                return Err(format!("HTTP status {status}: it wants to be left alone for {} s", wait.as_secs()));
-            }
-            return Err(format!("HTTP status {status}"));
-        }
-        let limit = self.max_response_bytes;
-        let too_long = || format!("the answer is longer than max_response_bytes ({limit})");
-        let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        if announced > limit {
-            return Err(too_long());
-        }
-        let mut bytes = Vec::with_capacity(announced);
-        while let Some(chunk) = response.chunk().await.map_err(shown)? {
-            if bytes.len().saturating_add(chunk.len()) > limit {
-                return Err(too_long());
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
+    /// Notes that no answer came.
+    fn failed(&self, failure: &HttpFailure) -> NodeError {
+        self.with_standing(|standing| standing.silence.note(failure));
+        let reason = failure.to_string();
+        self.note_failure(&reason);
+        self.unreachable(reason)
+    }
+
+    fn unreachable(&self, reason: String) -> NodeError {
+        NodeError::Unreachable { endpoint: self.name.clone(), reason }
     }
 
     /// The node is one of this chain: asked once, and again after each failure.
@@ -343,7 +382,8 @@ impl Endpoint {
         self.unexpected(method, expected)
     }
 
-    fn unexpected(&self, method: &str, expected: &str) -> NodeError {
+    /// As [`Self::malformed`], where the node is not to blame.
+    pub(crate) fn unexpected(&self, method: &str, expected: &str) -> NodeError {
         NodeError::Malformed {
             endpoint: self.name.clone(),
             method: method.to_owned(),
@@ -374,7 +414,7 @@ impl Endpoint {
         });
     }
 
-    fn note_error(&self, text: &str) {
+    pub(crate) fn note_error(&self, text: &str) {
         self.with_standing(|standing| {
             standing.errors = standing.errors.saturating_add(1);
             standing.trouble = (standing.trouble * 7 + 1_000) / 8;
@@ -382,14 +422,16 @@ impl Endpoint {
         });
     }
 
-    fn note_failure(&self, text: &str) {
+    pub(crate) fn note_failure(&self, text: &str) {
         self.note_error(text);
         self.with_standing(|standing| {
             let pause = FIRST_PAUSE.saturating_mul(1 << standing.failures_in_row.min(8)).min(LONGEST_PAUSE);
             standing.failures_in_row = standing.failures_in_row.saturating_add(1);
             let until = Instant::now().checked_add(pause);
             standing.left_until = standing.left_until.max(until);
+            // It may be another node, or the same with other settings, when it comes back.
             standing.has_right_chain = false;
+            standing.unknown.clear();
         });
     }
 
@@ -428,24 +470,8 @@ impl Endpoint {
 
 impl Standing {
     fn is_usable(&self) -> bool {
-        self.silence().is_none() && self.left_until.is_none_or(|until| until <= Instant::now())
+        self.silence.left().is_none() && self.left_until.is_none_or(|until| until <= Instant::now())
     }
-
-    /// How long it still wants to be left alone.
-    fn silence(&self) -> Option<Duration> {
-        let left = self.silent_until?.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-}
-
-/// How long a node wants to be left alone: seconds, or a date by its clock and ours. At most [`LONGEST_WAIT`].
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()?,
-    };
-    Some(wait.min(LONGEST_WAIT))
 }
 
 /// Revert data: hex in `data`, or in `data.data` (older nodes), at most 64 KiB.
@@ -453,15 +479,4 @@ fn read_revert_data(data: &Value) -> Option<Vec<u8>> {
     let text = data.as_str().or_else(|| data.get("data").and_then(Value::as_str))?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() <= 128 << 10)?;
     hex::decode(digits).ok()
-}
-
-/// An error with its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text.chars().take(MAX_TEXT).collect()
 }

@@ -17,6 +17,8 @@ use crate::ADAPTER;
 use crate::codec::account::Account;
 use crate::codec::json;
 use crate::codec::ordered_trie::root_and_path;
+use crate::codec::receipt::Receipt;
+use crate::recording::public_values;
 use crate::verify::head::HeadProof;
 
 /// See [`cityrelay_api::source::Source::head_proof`].
@@ -95,9 +97,14 @@ async fn by_checkpoint(
     };
     let block = endpoint.block(height, false).await?;
     let receipts = endpoint.receipts(height, &block).await?;
-    let values = endpoint.encode_receipts(&receipts)?;
-    let (root, path) = root_and_path(&values, position);
-    if json::word(&block, "receiptsRoot").ok() != Some(root) {
+    let receipts = endpoint.read_receipts(&receipts)?;
+    let named = json::word(&block, "receiptsRoot").ok();
+    let (mut root, mut path) = root_and_path(&receipts.iter().map(Receipt::encode).collect::<Vec<_>>(), position);
+    if named != Some(root) {
+        let block = endpoint.block(height, true).await?;
+        (root, path) = root_and_path(&public_values(&block, &receipts), position);
+    }
+    if named != Some(root) {
         return Err(endpoint.malformed("eth_getTransactionReceipt", &format!("the receipts of block {height}")));
     }
     Ok(found(endpoint, Height(height), point, &HeadProof::Receipt { position, path }))

@@ -1,10 +1,11 @@
 //! What nodes say of themselves, of a contract and of an account, for an operator.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cityrelay_api::inspect::{
-    Comparable, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
+    Comparable, Ended, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
 };
 use cityrelay_api::source::NodeError;
 use cityrelay_api::target::TargetError;
@@ -39,6 +40,11 @@ impl Inspect for EvmInspect {
         self.pool.first_own(ask).await
     }
 
+    async fn try_call(&self, contract: Address, data: &[u8], by: Option<Address>) -> Result<Option<Ended>, NodeError> {
+        let ask = |endpoint: Arc<Endpoint>| async move { endpoint.try_view(contract, data, by).await };
+        self.pool.first_own(ask).await.map(Some)
+    }
+
     async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
         const METHOD: &str = "eth_getCode";
         let params = &json!([short(contract), "latest"]);
@@ -63,8 +69,13 @@ impl Inspect for EvmInspect {
                 let count = read::quantity(&answer).and_then(|count| u64::try_from(count).ok());
                 count.ok_or_else(|| endpoint.malformed(METHOD, "a number of transactions"))
             };
+            // The pool first: what is mined meanwhile must not look like a gap.
+            let pooled = endpoint.pooled_nonces(account).await?;
             let mined = count("latest").await?;
-            Ok(Some(TransactionCounts { mined, with_waiting: count("pending").await? }))
+            let with_waiting = count("pending").await?;
+            let behind = |nonces: BTreeSet<u64>| nonces.range(with_waiting..).count();
+            let behind_gap = pooled.map(|nonces| u64::try_from(behind(nonces)).unwrap_or(u64::MAX));
+            Ok(Some(TransactionCounts { mined, with_waiting, behind_gap }))
         };
         self.pool.first_own(ask).await
     }

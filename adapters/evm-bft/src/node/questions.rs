@@ -1,5 +1,6 @@
 //! What is asked of one endpoint, with its answers read strictly.
 
+use cityrelay_api::inspect::Ended;
 use cityrelay_api::source::NodeError;
 use cityrelay_core::chain::ChainPoint;
 use cityrelay_core::hash::Hash32;
@@ -7,7 +8,7 @@ use cityrelay_core::ids::{Address, LaneId};
 use cityrelay_gateway::query;
 use serde_json::{Value, json};
 
-use super::endpoint::{CallError, Endpoint};
+use super::endpoint::{CallError, Endpoint, RpcFault};
 use crate::codec::account::Account;
 use crate::codec::extra::MAX_VALIDATORS;
 use crate::codec::header::Header;
@@ -86,6 +87,22 @@ impl Endpoint {
         Ok(bytes.map_err(|error| self.misread("eth_call", &error))?)
     }
 
+    /// As [`Self::view`] in the newest state, by an account or by nobody; a revert is an answer too.
+    pub(crate) async fn try_view(&self, to: Address, data: &[u8], by: Option<Address>) -> Result<Ended, NodeError> {
+        let call = match by {
+            Some(by) => json!({ "from": short(by), "to": short(to), "data": hex_bytes(data) }),
+            None => json!({ "to": short(to), "data": hex_bytes(data) }),
+        };
+        match self.call("eth_call", json!([call, "latest"])).await {
+            Ok(answer) => {
+                let bytes = json::bytes_value(&answer, "result", MAX_ANSWER_BYTES);
+                Ok(Ended::Returned(bytes.map_err(|error| self.misread("eth_call", &error))?))
+            }
+            Err(CallError::Fault(RpcFault { data: Some(data), .. })) => Ok(Ended::Reverted(data)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The head and the index that a gateway has for a lane.
     pub(crate) async fn point(
         &self,
@@ -120,11 +137,9 @@ impl Endpoint {
         answers.into_iter().map(|answer| answer.map_err(NodeError::from)).collect()
     }
 
-    /// The receipts as the receipts trie holds them.
-    pub(crate) fn encode_receipts(&self, receipts: &[Value]) -> Result<Vec<Vec<u8>>, NodeError> {
-        let encode = |receipt| json::read_receipt(receipt).map(|receipt| Receipt::encode(&receipt));
-        let values: Result<Vec<_>, _> = receipts.iter().map(encode).collect();
-        values.map_err(|error| self.misread("eth_getTransactionReceipt", &error))
+    pub(crate) fn read_receipts(&self, receipts: &[Value]) -> Result<Vec<Receipt>, NodeError> {
+        let read: Result<Vec<_>, _> = receipts.iter().map(json::read_receipt).collect();
+        read.map_err(|error| self.misread("eth_getTransactionReceipt", &error))
     }
 
     /// The accounts of the validator set after a block, as the node says: a hint. Besu answers for the set that seals a

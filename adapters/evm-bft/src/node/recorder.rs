@@ -36,6 +36,7 @@ impl Recording for Recorder {
             height: step.height,
             time: UnixMillis(step.timestamp.saturating_mul(1000)),
             update: to_opaque(ADAPTER, &step.update),
+            refusal: step.refusal,
             statement: None,
             body: step.body.clone(),
         });
@@ -68,7 +69,7 @@ impl Recorder {
         Ok(json!({
             "provenance": format!("recorded from node {} of chain id {}", endpoint.name, self.chain_id),
             "chain_id": self.chain_id,
-            "epoch_length": self.rules.epoch_length,
+            "epoch_length": self.rules.epoch_length_at(from),
             "blocks": blocks,
         }))
     }
@@ -89,9 +90,8 @@ impl Recorder {
             let validators: Vec<_> = validators.iter().map(ToString::to_string).collect();
             entry.insert("validators".to_owned(), json!(validators));
         }
-        if let (Some(layout), Mode::QbftContract) =
-            (&self.rules.contract, self.rules.modes.at(height.saturating_add(1)))
-        {
+        let next = height.saturating_add(1);
+        if let (Some(layout), Mode::QbftContract) = (self.rules.contract_for(next), self.rules.modes.at(next)) {
             let answer = set_proof_answer(endpoint, layout, height).await?;
             entry.insert("validator_contract_proof".to_owned(), answer);
         }

@@ -87,7 +87,7 @@ impl Signer {
     pub(super) fn open(settings: &AccountSettings, chain_id: u64) -> Result<Self, ConfigFault> {
         let path = &settings.key_file;
         let fault = |problem: String| ConfigFault { key: "account.key_file".to_owned(), problem };
-        let text = zeroize::Zeroizing::new(read_secret(path).map_err(fault)?);
+        let text = read_secret(path).map_err(fault)?;
         let wrong = || fault(format!("{}: expected a secp256k1 key of 64 hex digits", path.display()));
         let mut bytes = zeroize::Zeroizing::new([0; 32]);
         hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(&text), bytes.as_mut()).map_err(|_| wrong())?;

@@ -1,13 +1,15 @@
 //! Reading the chain.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
+use cityrelay_api::lookout::Lookout;
 use cityrelay_api::source::{
     AnchorAnswer, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError,
     ServedUpdate, Source,
 };
+use cityrelay_api::turns::{GRACE, Turns, furthest};
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::ids::{Address, Height, Index};
 use cityrelay_core::lane::Flow;
@@ -16,6 +18,7 @@ use cityrelay_core::machine::input::NodeStatement;
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
 use super::heads::Heads;
 use super::pool::{Pool, no_node};
@@ -31,59 +34,32 @@ pub(crate) struct EvmSource {
     pub(super) pool: Arc<Pool>,
     pub(super) client: Client,
     pub(super) heads: Heads,
-    pub(super) stalls: Stalls,
+    pub(super) turns: Turns,
+    pub(super) lookout: Arc<Lookout>,
 }
 
-/// How often the same headers were asked for in a row: what was served the last time did not help, though nothing in it
-/// was wrong (seals are outside the hash, so a node can hold some back).
-#[derive(Debug, Default)]
-pub(crate) struct Stalls(Mutex<(Option<u64>, usize)>);
-
-impl Stalls {
-    /// Notes a question and gives the number of times that it was asked before.
-    fn note(&self, after: u64) -> usize {
-        let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *last = if last.0 == Some(after) { (last.0, last.1.wrapping_add(1)) } else { (Some(after), 0) };
-        last.1
-    }
-}
-
-#[async_trait]
-impl Source for EvmSource {
-    async fn tip(&self) -> Result<Height, NodeError> {
-        let mut highest = None;
-        let mut last = None;
-        let asked = self.pool.all().iter().map(|endpoint| endpoint.height());
-        for answer in join_all(asked).await {
-            match answer {
-                Ok(height) => highest = highest.max(Some(height)),
-                Err(error) => last = Some(error),
-            }
-        }
-        match (highest, last) {
-            (Some(height), _) => Ok(Height(height)),
-            (None, error) => Err(error.unwrap_or_else(no_node)),
-        }
+impl EvmSource {
+    /// Asks another node for one header, beside everything else.
+    fn look_out(&self, after: u64) {
+        let asked = self.lookout.ask(after, &self.pool.usable(), |endpoint, at| async move {
+            updates::newest_below(&endpoint, at).await.ok().flatten()
+        });
+        asked.map(tokio::spawn);
     }
 
-    async fn news(&self) {
-        self.heads.next().await;
-    }
-
-    async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
+    async fn served(&self, after: u64, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
         let rules = self.client.rules();
         let mut last = None;
         let mut has_answered = false;
         let mut endpoints = self.pool.ranked(false);
         let usable = endpoints.iter().filter(|endpoint| endpoint.is_usable()).count();
-        if let (Some(turn), Some(usable)) = (self.stalls.note(after.0).checked_rem(usable), endpoints.get_mut(..usable))
-        {
-            usable.rotate_left(turn);
-        }
+        self.turns.take(after, &mut endpoints, usable);
         for endpoint in endpoints {
             // One that was paused may still be the only one that is ahead, so it is asked too, but last.
-            match updates::fetch(&endpoint, rules, after.0, max_headers).await {
+            match updates::fetch(&endpoint, rules, after, max_headers).await {
                 Ok(Some(update)) => {
+                    let first = if after > 0 { after } else { 1 };
+                    self.lookout.served(&endpoint.name, (first..).zip(update.items.iter().map(|item| item.hash)));
                     let update = to_opaque(ADAPTER, &update);
                     return Ok(Some(ServedUpdate { update, endpoint: endpoint.name.clone() }));
                 }
@@ -97,23 +73,40 @@ impl Source for EvmSource {
             _ => Ok(None),
         }
     }
+}
+
+#[async_trait]
+impl Source for EvmSource {
+    async fn tip(&self) -> Result<Height, NodeError> {
+        let endpoints = self.pool.usable();
+        let asked = endpoints.iter().map(|endpoint| endpoint.height());
+        let height = furthest(asked, |height| *height, || sleep(GRACE)).await;
+        height.map(Height).map_err(|error| error.unwrap_or_else(no_node))
+    }
+
+    async fn news(&self) {
+        self.heads.next().await;
+    }
+
+    async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
+        let served = self.served(after.0, max_headers).await;
+        self.look_out(after.0);
+        served
+    }
+
+    async fn other_branch(&self, after: Height, max_headers: u32) -> Option<ServedUpdate> {
+        let apart = self.lookout.take_apart(after.0)?;
+        let endpoint = self.pool.all().iter().find(|endpoint| endpoint.name == apart.endpoint)?;
+        let branch = updates::branch(endpoint, self.client.rules(), apart.height, max_headers).await.ok()??;
+        Some(ServedUpdate { update: to_opaque(ADAPTER, &branch), endpoint: apart.endpoint })
+    }
 
     /// The furthest point that any usable node names: one that holds back what happened costs nothing then.
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
         let endpoints = self.pool.usable();
         let asked = endpoints.iter().map(|endpoint| endpoint.point(gateway, flow.lane, None));
-        let mut furthest: Option<ChainPoint> = None;
-        let mut last = None;
-        for answer in join_all(asked).await {
-            match answer {
-                Ok(point) if furthest.is_none_or(|furthest| reaches(point, furthest.index.next())) => {
-                    furthest = Some(point);
-                }
-                Ok(_) => {}
-                Err(error) => last = Some(NodeError::from(error)),
-            }
-        }
-        furthest.ok_or_else(|| last.unwrap_or_else(no_node))
+        let point = furthest(asked, |point| point.index, || sleep(GRACE)).await;
+        point.map_err(|error| error.map_or_else(no_node, NodeError::from))
     }
 
     async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError> {
@@ -225,6 +218,7 @@ impl Source for EvmSource {
     }
 
     fn report_lie(&self, endpoint: &str, check: &'static str) {
+        self.lookout.forget();
         self.pool.report_lie(endpoint, check);
     }
 }

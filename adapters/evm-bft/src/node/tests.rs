@@ -1,16 +1,19 @@
-//! Local confirmation: a head proved at a sealed header, and own nodes that agree, disagree or know nothing yet.
+//! Local confirmation: a head proved at a sealed header, and own nodes that agree, disagree or know nothing yet. What nodes
+//! answer that are limited, pruned, newer than we are, or away.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::routing::post;
 use cityrelay_api::client::to_opaque;
-use cityrelay_api::source::{Confirmation, Source};
+use cityrelay_api::source::{Confirmation, HeadProofAnswer, HeadProofRequest, NodeError, Source};
+use cityrelay_api::turns::Turns;
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::claim::Claim;
 use cityrelay_core::hash::{Hash32, keccak256};
-use cityrelay_core::ids::{Address, Domain, Index, UnixMillis};
+use cityrelay_core::ids::{Address, Domain, Height, Index, UnixMillis};
 use cityrelay_core::lane::{Direction, Flow, LaneIdentity};
 use cityrelay_core::light_client::SetStatement;
 use cityrelay_core::message::{Message, Payload};
@@ -18,12 +21,15 @@ use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{self, VerifiedExtension, VerifiedHeader, VerifiedUpdate};
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{CallError, Endpoint};
+use super::events::{LogFilter, walk_back};
 use super::heads::Heads;
 use super::pool::Pool;
-use super::source::{EvmSource, Stalls};
+use super::source::EvmSource;
 use crate::ADAPTER;
+use crate::codec::account::Account;
 use crate::codec::header::Header;
+use crate::codec::json;
 use crate::codec::rlp::{bytes_item, list_item, minimal, uint_item};
 use crate::config::NodeSettings;
 use crate::verify::client::Client;
@@ -133,6 +139,7 @@ async fn node(block: Value, point: Option<ChainPoint>) -> String {
         let result = match (call["method"].as_str().unwrap(), point) {
             ("eth_chainId", _) => json!(format!("{CHAIN_ID:#x}")),
             ("eth_getBlockByNumber", _) => block.clone(),
+            ("eth_blockNumber", _) => json!("0x1"),
             ("qbft_getValidatorsByBlockNumber", _) => json!([member(1).to_string(), member(2).to_string()]),
             ("eth_call", Some(point)) if is_head => json!(point.head.to_string()),
             ("eth_call", Some(point)) => json!(Hash32::from_u64(point.index.0).to_string()),
@@ -147,6 +154,34 @@ async fn node(block: Value, point: Option<ChainPoint>) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(respond))).await });
     url
+}
+
+/// A node that answers each call with a status and a body.
+async fn answering<F>(respond: F) -> String
+where
+    F: Fn(&Value) -> (u16, String) + Clone + Send + Sync + 'static,
+{
+    let respond = move |body: String| {
+        let call: Value = serde_json::from_str(&body).unwrap();
+        let (status, body) = if call["method"] == "eth_chainId" {
+            (200, result(&call, &json!(format!("{CHAIN_ID:#x}"))))
+        } else {
+            respond(&call)
+        };
+        async move { (axum::http::StatusCode::from_u16(status).unwrap(), body) }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(respond))).await });
+    url
+}
+
+fn result(call: &Value, result: &Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": call["id"], "result": result }).to_string()
+}
+
+fn fault(call: &Value, code: i64, message: &str) -> String {
+    json!({ "jsonrpc": "2.0", "id": call["id"], "error": { "code": code, "message": message } }).to_string()
 }
 
 const fn call_lane() -> cityrelay_core::ids::LaneId {
@@ -174,7 +209,17 @@ fn source(client: &Client, urls: &[(&str, bool)]) -> EvmSource {
         Arc::new(Endpoint::new(&settings, reqwest::Client::new(), reqwest::header::HeaderMap::new(), CHAIN_ID, 1 << 20))
     });
     let pool = Arc::new(Pool::new(endpoints.collect()));
-    EvmSource { pool, client: client.clone(), heads: Heads::new(Vec::new()), stalls: Stalls::default() }
+    EvmSource {
+        pool,
+        client: client.clone(),
+        heads: Heads::new(Vec::new()),
+        turns: Turns::default(),
+        lookout: Arc::default(),
+    }
+}
+
+fn endpoint(url: &str) -> Arc<Endpoint> {
+    source(&SealedByTest::new().client(), &[(url, true)]).pool.all()[0].clone()
 }
 
 async fn confirm(proved: &Proved, urls: &[(&str, bool)]) -> Confirmation {
@@ -209,12 +254,142 @@ async fn an_own_node_agrees_only_with_the_same_block_and_the_same_head() {
 }
 
 #[tokio::test]
+async fn a_header_of_an_unknown_fork_is_an_error_and_no_lie() {
+    let proved = proved();
+    let served = |block: Value| async {
+        let url = node(block, None).await;
+        let source = source(&proved.client, &[(&url, true)]);
+        let answer = source.next_update(Height(0), 8).await;
+        (answer.map(|served| served.is_some()).map_err(|error| error.to_string()), source.endpoints()[0].lies)
+    };
+    assert_eq!(served(proved.block.clone()).await, (Ok(true), 0));
+    let mut block = proved.block.clone();
+    block["hash"] = Hash32([1; 32]).to_string().into();
+    assert_eq!(served(block.clone()).await.1, 1);
+    block["slotRoot"] = Hash32([2; 32]).to_string().into();
+    let (answer, lies) = served(block).await;
+    assert_eq!(lies, 0);
+    assert!(answer.unwrap_err().contains("got slotRoot besides (header-fork)"));
+}
+
+#[tokio::test]
 async fn an_own_node_is_asked_for_its_validators() {
     let proved = proved();
     let url = node(proved.block.clone(), None).await;
     let source = source(&proved.client, &[(&url, true)]);
-    let statement =
-        |numbers: &[u8]| SetStatement { height: cityrelay_core::ids::Height(5), digest: members(numbers).digest() };
+    let statement = |numbers: &[u8]| SetStatement { height: Height(5), digest: members(numbers).digest() };
     assert_eq!(source.confirm_set(&statement(&[1, 2])).await.unwrap(), Confirmation::Agrees);
     assert_eq!(source.confirm_set(&statement(&[1, 3])).await.unwrap(), Confirmation::Disagrees);
+}
+
+/// What a node answers to a question for too much.
+type TooMuchFor = fn(&Value) -> (u16, String);
+
+/// Walks over the logs of these blocks at a node that gives `refusal` for more than `most` blocks.
+async fn walk(most: u64, newest: u64, refusal: TooMuchFor) -> (Result<(), NodeError>, Arc<Endpoint>) {
+    let url = answering(move |call| {
+        let range = &call["params"][0];
+        let [from, to] = ["fromBlock", "toBlock"].map(|name| json::number(range, name).unwrap());
+        if to - from + 1 > most { refusal(call) } else { (200, result(call, &json!([]))) }
+    });
+    let endpoint = endpoint(&url.await);
+    let filter = LogFilter { address: Account([7; 20]), topics: Vec::new() };
+    (walk_back(&endpoint, &filter, 0, newest, |_| false).await, endpoint)
+}
+
+#[tokio::test]
+async fn logs_that_are_too_much_at_once_are_asked_for_in_parts() {
+    let refusals: [TooMuchFor; 5] = [
+        |_| (413, String::new()),
+        |_| (502, String::new()),
+        |call| (200, fault(call, -32005, "query returned more than 10000 results")),
+        |call| (200, result(call, &json!("0".repeat(2 << 20)))),
+        |call| (200, result(call, &json!(vec![0; 65_537]))),
+    ];
+    for refusal in refusals {
+        let (walked, endpoint) = walk(100, 3_000, refusal).await;
+        let health = endpoint.health();
+        assert_eq!((walked, health.errors, health.is_usable), (Ok(()), 0, true), "{}", health.last_error);
+    }
+    let (walked, endpoint) = walk(0, 3_000, |_| (413, String::new())).await;
+    assert!(matches!(walked, Err(NodeError::Unreachable { .. })), "{walked:?}");
+    assert_eq!(endpoint.health().errors, 1);
+}
+
+#[tokio::test]
+async fn a_walk_that_ends_before_its_end_is_an_error() {
+    let (walked, endpoint) = walk(1, 3_000, |_| (413, String::new())).await;
+    let error = walked.unwrap_err().to_string();
+    assert!(error.contains("the logs of blocks 0 to 3000 in 1024 answers"), "{error}");
+    assert_eq!(endpoint.health().errors, 0);
+}
+
+#[tokio::test]
+async fn a_method_that_a_node_does_not_offer_is_no_error_and_is_asked_once() {
+    for (code, message) in [(-32601, "unknown"), (-32604, "Method not enabled"), (-32004, "Method not supported")] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let url = answering(move |call| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            (200, fault(call, code, message))
+        });
+        let endpoint = endpoint(&url.await);
+        for _ in 0..2 {
+            let proof = endpoint.proof(Account([7; 20]), &[Hash32::ZERO], 1).await;
+            assert!(matches!(proof, Err(CallError::Fault(fault)) if fault.is_unknown_method()));
+            assert_eq!(endpoint.validators_after(1).await, Ok(None));
+        }
+        assert_eq!((asked.load(Ordering::Relaxed), endpoint.health().errors), (4, 0));
+        // What every node has is an error where it is missing, and asked again.
+        for _ in 0..2 {
+            endpoint.height().await.unwrap_err();
+        }
+        assert_eq!((asked.load(Ordering::Relaxed), endpoint.health().errors), (6, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_no_longer_has_the_state_says_so_where_no_checkpoint_helps() {
+    let proved = proved();
+    let point = proved.extension.tip();
+    let url = answering(move |call| {
+        let data = call["params"][0]["data"].as_str().unwrap_or_default();
+        let is_head = data.starts_with(&hex_of(&cityrelay_gateway::query::head(call_lane())[..4]));
+        let answer = match call["method"].as_str().unwrap() {
+            "eth_getProof" => return (200, fault(call, -32000, "missing trie node 0011")),
+            "eth_getLogs" => json!([]),
+            "eth_call" if is_head => json!(point.head.to_string()),
+            _ => json!(Hash32::from_u64(point.index.0).to_string()),
+        };
+        (200, result(call, &answer))
+    });
+    let source = source(&proved.client, &[(&url.await, true)]);
+    let mut request = HeadProofRequest {
+        gateway: proved.gateway,
+        flow: proved.extension.flow(),
+        at_least: Index(1),
+        oldest: Height(1),
+        newest: Height(5),
+    };
+    let pruned = source.head_proof(&request).await;
+    assert!(matches!(pruned, Err(NodeError::Pruned { height: Height(5), .. })), "{pruned:?}");
+    request.at_least = Index(2);
+    assert!(matches!(source.head_proof(&request).await, Ok(HeadProofAnswer::NothingNew)));
+}
+
+#[tokio::test]
+async fn a_node_that_never_answers_and_one_that_lied_hold_up_no_question_for_the_tip() {
+    let hole = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hole = (format!("http://{}", hole.local_addr().unwrap()), hole);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let liar = answering(move |call| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        (200, result(call, &json!("0xff")))
+    });
+    let (good, liar) = (node(Value::Null, None).await, liar.await);
+    let source = source(&SealedByTest::new().client(), &[(&good, true), (&hole.0, true), (&liar, true)]);
+    source.report_lie(&liar, "block-hash");
+    assert_eq!(source.tip().await, Ok(Height(1)));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }

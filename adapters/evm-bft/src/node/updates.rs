@@ -16,7 +16,8 @@ use crate::verify::mode::Mode;
 use crate::verify::rules::{ContractLayout, Rules};
 use crate::verify::update::{MAX_UPDATE_HEADERS, SetProof, Update, UpdateItem};
 
-/// The headers that follow height `after`, as far as this endpoint has them, or `None` when it has none.
+/// The headers that follow height `after`, as far as this endpoint has them, or `None` when it has none. Before them comes the
+/// one at `after` itself: where it is not the one that is trusted, the client sees a fork.
 ///
 /// Every header is encoded again, and its hash must be the one that the node names: that also shows that we know all its
 /// items.
@@ -26,13 +27,51 @@ pub(super) async fn fetch(
     after: u64,
     max_headers: u32,
 ) -> Result<Option<Update>, NodeError> {
-    let tip = endpoint.height().await?;
-    let most = u64::from(max_headers).min(u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX));
-    let last = tip.min(after.saturating_add(most));
-    let heights: Vec<_> = (after.saturating_add(1)..=last).collect();
-    if heights.is_empty() {
+    let last = last_after(endpoint, after, max_headers).await?;
+    if last <= after {
         return Ok(None);
     }
+    let items = items(endpoint, rules, after, last).await?;
+    Ok((items.len() > known(after)).then_some(Update { items }))
+}
+
+/// The branch of this endpoint from height `at` on, the header at `at` first even where nothing follows it; `None` where the
+/// endpoint has none.
+pub(super) async fn branch(
+    endpoint: &Endpoint,
+    rules: &Rules,
+    at: u64,
+    max_headers: u32,
+) -> Result<Option<Update>, NodeError> {
+    let last = last_after(endpoint, at, max_headers).await?;
+    let items = if last < at { Vec::new() } else { items(endpoint, rules, at, last).await? };
+    Ok((!items.is_empty()).then_some(Update { items }))
+}
+
+/// The newest header of this endpoint at or below a height: its own height and the hash that the endpoint names.
+pub(super) async fn newest_below(endpoint: &Endpoint, at: u64) -> Result<Option<(u64, Hash32)>, NodeError> {
+    let height = endpoint.height().await?.min(at);
+    let block = endpoint.block(height, false).await?;
+    if block.is_null() {
+        return Ok(None);
+    }
+    let (_, hash) = endpoint.read_header(height, &block)?;
+    Ok(Some((height, hash)))
+}
+
+async fn last_after(endpoint: &Endpoint, after: u64, max_headers: u32) -> Result<u64, NodeError> {
+    let tip = endpoint.height().await?;
+    let most = u64::from(max_headers).min(u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX).saturating_sub(1));
+    Ok(tip.min(after.saturating_add(most)))
+}
+
+/// How many headers of an update after a height are known. Block 0 has no seals: there is no second one to be found.
+fn known(after: u64) -> usize {
+    usize::from(after > 0)
+}
+
+async fn items(endpoint: &Endpoint, rules: &Rules, after: u64, last: u64) -> Result<Vec<UpdateItem>, NodeError> {
+    let heights: Vec<_> = (after.max(1)..=last).collect();
     let params: Vec<_> = heights.iter().map(|height| json!([hex_number(*height), false])).collect();
     let blocks = endpoint.calls("eth_getBlockByNumber", &params).await?;
     let mut items = Vec::with_capacity(heights.len());
@@ -43,21 +82,39 @@ pub(super) async fn fetch(
             break;
         }
         let (header, hash) = endpoint.read_header(*height, &block)?;
-        verify_hash(endpoint, rules, &header, hash)?;
+        verify_hash(endpoint, rules, &block, &header, hash)?;
         items.push(UpdateItem { header: header.encode(), hash, set_proof: None });
     }
-    add_set_proofs(endpoint, rules, after, &mut items).await?;
-    Ok((!items.is_empty()).then_some(Update { items }))
+    let new = items.get_mut(known(after)..).unwrap_or_default();
+    add_set_proofs(endpoint, rules, after, new).await?;
+    Ok(items)
 }
 
 /// The light client would find it too, but a peer may be the first that is served this header.
-fn verify_hash(endpoint: &Endpoint, rules: &Rules, header: &Header, named: Hash32) -> Result<(), NodeError> {
+///
+/// A header with items that are not known here hashes to something else: that is no lie, and an error that names them.
+fn verify_hash(
+    endpoint: &Endpoint,
+    rules: &Rules,
+    block: &Value,
+    header: &Header,
+    named: Hash32,
+) -> Result<(), NodeError> {
     const METHOD: &str = "eth_getBlockByNumber";
     match hash_of(rules, header) {
         Ok(hash) if hash == named => Ok(()),
         Ok(hash) => {
-            let expected = format!("block {} with its hash {hash}, got {named}", header.number);
-            Err(endpoint.lied(METHOD, "block-hash", &expected))
+            let unknown = json::unknown_fields(block);
+            if unknown.is_empty() {
+                let expected = format!("block {} with its hash {hash}, got {named}", header.number);
+                return Err(endpoint.lied(METHOD, "block-hash", &expected));
+            }
+            let expected = format!(
+                "block {} with a header of a fork known here, got {} besides (header-fork): a newer cityrelay may know it",
+                header.number,
+                unknown.join(", ")
+            );
+            Err(endpoint.malformed(METHOD, &expected))
         }
         Err(refusal) => Err(endpoint.lied(METHOD, refusal.check, &refusal.to_string())),
     }
@@ -71,26 +128,34 @@ async fn add_set_proofs(
     after: u64,
     items: &mut [UpdateItem],
 ) -> Result<(), NodeError> {
-    let Some(layout) = &rules.contract else { return Ok(()) };
     let count = items.len();
-    let is_wanted = |height: u64| rules.modes.at(height.saturating_add(1)) == Mode::QbftContract;
+    let layout = |height: u64| {
+        let next = height.saturating_add(1);
+        rules.contract_for(next).filter(|_| rules.modes.at(next) == Mode::QbftContract)
+    };
     let heights = (1_u64..).map(|offset| after.saturating_add(offset));
-    let wanted: Vec<_> = heights.zip(items.iter_mut().enumerate()).filter(|(height, _)| is_wanted(*height)).collect();
+    let with_layout = heights.zip(items.iter_mut().enumerate());
+    let wanted: Vec<_> = with_layout.filter_map(|(height, item)| Some((height, layout(height)?, item))).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let params: Vec<_> = wanted
         .iter()
-        .map(|(height, _)| json!([layout.address.to_string(), layout.length_slot.to_string(), hex_number(*height)]))
+        .map(|(height, layout, _)| {
+            json!([layout.address.to_string(), layout.length_slot.to_string(), hex_number(*height)])
+        })
         .collect();
     let lengths = endpoint.calls("eth_getStorageAt", &params).await?;
     let params: Vec<_> = wanted
         .iter()
         .zip(&lengths)
-        .map(|((height, _), length)| {
+        .map(|((height, layout, _), length)| {
             let length = length.as_ref().ok().and_then(read_length).unwrap_or(0);
             json!([layout.address.to_string(), slots(layout, length), hex_number(*height)])
         })
         .collect();
     let proofs = endpoint.calls("eth_getProof", &params).await?;
-    for ((height, (at, item)), proof) in wanted.into_iter().zip(proofs) {
+    for ((height, layout, (at, item)), proof) in wanted.into_iter().zip(proofs) {
         let is_needed = at + 2 >= count;
         match proof {
             Ok(answer) => item.set_proof = read_set_proof(endpoint, layout, &answer, is_needed)?,

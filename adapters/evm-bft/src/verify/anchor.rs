@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cityrelay_core::hash::{Hash32, keccak256};
-use cityrelay_core::ids::{Height, UnixMillis};
+use cityrelay_core::ids::Height;
 use cityrelay_core::light_client::Refusal;
 
 use super::mode::Mode;
@@ -37,7 +37,7 @@ pub struct AnchorReading {
 /// contract `tip` itself, whose state nodes still have.
 #[must_use]
 pub fn newest_anchor_height(rules: &Rules, tip: u64) -> u64 {
-    if needs_set_proof(rules, tip) { tip } else { tip - tip.checked_rem(rules.epoch_length).unwrap_or(0) }
+    if needs_set_proof(rules, tip) { tip } else { rules.epoch_block_before(tip) }
 }
 
 /// Whether the set after this block is a contract's and must be proved.
@@ -115,7 +115,7 @@ fn from_header(
     // The span begins at the parent, of which nothing is known but what this header says of it.
     let parent = State::anchor(header.number.saturating_sub(1), header.parent_hash, 0, set, Vec::new());
     let item = UpdateItem { header: header.encode(), hash: claimed, set_proof: set_proof.cloned() };
-    let link = Span::new(rules, &parent, UnixMillis(u64::MAX)).append(&item)?;
+    let link = Span::new(rules, &parent).append(&item)?;
     let set = link.set_after.ok_or_else(no_set)?;
     Ok(AnchorReading {
         height: link.height,
@@ -131,7 +131,7 @@ fn proved(rules: &Rules, header: &Header, set_proof: Option<&SetProof>) -> Resul
     if !needs_set_proof(rules, header.number) {
         return Ok(None);
     }
-    match (&rules.contract, set_proof) {
+    match (rules.contract_for(header.number.saturating_add(1)), set_proof) {
         (Some(layout), Some(proof)) => prove_set(layout, header.state_root, proof).map(Some),
         _ => Err(Refusal::new("set-proof-missing", "a proof of the validator contract's set", "none")),
     }

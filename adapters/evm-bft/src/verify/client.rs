@@ -11,7 +11,7 @@ use cityrelay_core::light_client::{
 };
 
 use super::equivocation::{Standing, compare_with_recent};
-use super::finality::{Finality, find_final};
+use super::finality::{Finality, Fixed, Unexplained, find_final};
 use super::head::{HeadProof, verify_head};
 use super::reading::read_header;
 use super::rules::Rules;
@@ -59,17 +59,37 @@ impl Client {
             Standing::Follows(items) => items,
         };
         let items = with_held(trusted, new)?;
-        let mut span = Span::new(&self.rules, trusted, now);
+        let mut span = Span::new(&self.rules, trusted);
         let links = items.iter().map(|item| span.append(item)).collect::<Result<Vec<_>, _>>()?;
-        let Finality { headers, reason } = find_final(&links, &trusted.set)?;
-        let held = items.get(headers..).unwrap_or_default();
-        let reason =
-            reason.map(|reason| if held.len() > MAX_HELD_HEADERS { at_bound(held.len(), reason) } else { reason });
+        let own = trusted.recent.last().and_then(|recent| recent.set.clone());
+        let fixed = Fixed { next: Arc::clone(&trusted.set), own };
+        let mut found = find_final(&links, &fixed)?;
+        // Judged last: what is wrong in any other way is refused, and for our own clock nobody is blamed.
+        let mut waiting = items.len();
+        if let Some((at, reason)) = self.first_ahead(&links, now)
+            && found.headers > at
+        {
+            found = find_final(links.get(..at).unwrap_or_default(), &fixed)?;
+            found.reason = Some(reason);
+            waiting = at;
+        }
+        let Finality { headers, reason, unexplained } = found;
+        let held = items.get(headers..waiting).unwrap_or_default();
+        let reason = reason.map(|reason| match unexplained {
+            Some(Unexplained { height, digest, is_of_strangers })
+                if is_of_strangers || held.len() > MAX_HELD_HEADERS =>
+            {
+                HoldReason::SetNotFollowed { height, digest, check: "validator-list" }
+            }
+            _ if held.len() <= MAX_HELD_HEADERS => reason,
+            _ => at_bound(held.len(), reason),
+        });
         // Those beyond the bound are asked for again with the next update: it follows the last final header.
         let held = held.get(..MAX_HELD_HEADERS).unwrap_or(held);
         let state = self.state_after(trusted, links.get(..headers).unwrap_or_default(), held);
         let finals = links.get(..headers).unwrap_or_default();
-        let set_changes = finals.iter().filter(|link| link.changes_set).map(|link| Height(link.height)).collect();
+        let mut set_changes: Vec<_> = finals.iter().filter_map(Link::changed_after).collect();
+        set_changes.dedup();
         let finals = finals.iter().map(Link::to_final).collect();
         Ok(match reason {
             None => advanced(state, finals, set_changes),
@@ -87,6 +107,20 @@ impl Client {
             age_seconds: age / 1000,
             period_seconds: period / 1000,
         })
+    }
+
+    /// The first header that is further ahead of our clock than allowed, and by how much.
+    fn first_ahead(&self, links: &[Link], now: UnixMillis) -> Option<(usize, HoldReason)> {
+        let drift = self.rules.max_clock_drift;
+        let latest = now.0.saturating_add(u64::try_from(drift.as_millis()).unwrap_or(u64::MAX));
+        let at = links.iter().position(|link| link.timestamp.saturating_mul(1000) > latest)?;
+        let link = links.get(at)?;
+        let reason = HoldReason::AheadOfClock {
+            height: Height(link.height),
+            ahead_seconds: link.timestamp.saturating_sub(now.0 / 1000),
+            allowed_seconds: drift.as_secs(),
+        };
+        Some((at, reason))
     }
 
     fn state_after(&self, trusted: &State, finals: &[Link], held: &[UpdateItem]) -> State {
@@ -128,7 +162,10 @@ impl LightClient for Client {
     /// 4. `update-gap`: what is left follows the trusted header, or one that is held back;
     /// 5. each header against the one before it, held-back ones first ([`Span::append`]);
     /// 6. seals and finality ([`find_final`]);
-    /// 7. of those that wait [`MAX_HELD_HEADERS`] are kept; beyond, the reason is `held-at-bound` or `weak-commit-rule`.
+    /// 7. a header that would be final, and is ahead of our clock by more than `max_clock_drift`, waits for the clock as
+    ///    `ahead-of-clock`, with all that follow;
+    /// 8. of those that wait [`MAX_HELD_HEADERS`] are kept; beyond, the reason is `held-at-bound`, `weak-commit-rule` or
+    ///    `set-not-followed`, which is said at once of a set that no member of the one before vouches for.
     ///
     /// The caller still owes: the state is the last one this client gave (or an anchor), and `now` is its clock.
     fn verify_update(&self, trusted: &State, update: &Update, now: UnixMillis) -> Verdict<State> {

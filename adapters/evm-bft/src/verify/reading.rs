@@ -64,7 +64,7 @@ pub(super) enum Seals {
 ///
 /// Checks, in order: `ommers`, `mix-hash`, `difficulty` (1, on Edge the height), the layout of extraData (`extra-data`,
 /// `vanity`, `validator-form`, `vote`, `round`, `seal-form`), `miner` (20 bytes), and under IBFT1 and Edge
-/// `proposer-seal`.
+/// `proposer-seal`. Under Edge first of these `header-items`: 15, or 16 with a base fee.
 pub(super) fn read_header(mode: Mode, header: &Header) -> Result<Reading, Refusal> {
     if header.ommers_hash != NO_OMMERS {
         return Err(Refusal::new("ommers", NO_OMMERS, header.ommers_hash));
@@ -148,6 +148,9 @@ fn read_ibft1(header: &Header) -> Result<Reading, Refusal> {
 }
 
 fn read_edge(scheme: EdgeScheme, header: &Header) -> Result<Reading, Refusal> {
+    if header.item_count() > 16 {
+        return Err(Refusal::new("header-items", "15 or 16 items", header.item_count()));
+    }
     let extra = EdgeExtra::decode(scheme, &header.extra_data).map_err(extra_refusal)?;
     let candidate = read_candidate(scheme, &header.beneficiary).map_err(extra_refusal)?;
     let hash = header.hash_of_13_with_extra(&extra.encode_for_block_hash());

@@ -14,15 +14,16 @@ use crate::codec::account::Account;
 pub struct Rules {
     /// Which header format applies from which height on.
     pub modes: ModeTable,
-    /// Blocks in an epoch: at every multiple of it the pending votes are cleared. Genesis `epochlength`.
-    pub epoch_length: u64,
+    /// Blocks in an epoch, by the first block that it holds for: at every multiple of it the pending votes are cleared.
+    /// Genesis `epochlength`.
+    pub epochs: BTreeMap<u64, u64>,
     /// Whether a vote in an epoch block counts under mode `qbft`.
     pub epoch_votes: EpochVotes,
     /// Sets that the genesis file puts in force at a height, whatever was voted (`transitions`). Pending votes are
     /// cleared there.
     pub overrides: BTreeMap<u64, ValidatorSet>,
-    /// Where the validators are under mode `qbft-contract`.
-    pub contract: Option<ContractLayout>,
+    /// Where the validators are under mode `qbft-contract`, by the first block that the set found there seals.
+    pub contracts: BTreeMap<u64, ContractLayout>,
     /// How old the last final header may be before the client stops.
     pub trusting_period: Duration,
     /// How far ahead of the local clock a header's time may lie.
@@ -50,10 +51,37 @@ pub struct ContractLayout {
 }
 
 impl Rules {
+    /// Blocks in an epoch at this height.
+    #[must_use]
+    pub fn epoch_length_at(&self, height: u64) -> u64 {
+        self.epochs.range(..=height).next_back().map_or(0, |(_, length)| *length)
+    }
+
     /// Whether pending votes are cleared at this height.
     #[must_use]
-    pub const fn is_epoch_block(&self, height: u64) -> bool {
-        matches!(height.checked_rem(self.epoch_length), Some(0))
+    pub fn is_epoch_block(&self, height: u64) -> bool {
+        height.checked_rem(self.epoch_length_at(height)) == Some(0)
+    }
+
+    /// The last epoch block at or below this height.
+    #[must_use]
+    pub fn epoch_block_before(&self, height: u64) -> u64 {
+        let mut top = height;
+        for (from, length) in self.epochs.range(..=height).rev() {
+            let found = top - top.checked_rem(*length).unwrap_or(0);
+            if found >= *from {
+                return found;
+            }
+            // Below `from` another length holds.
+            top = from.saturating_sub(1);
+        }
+        0
+    }
+
+    /// Where the set is that seals the block at this height, under mode `qbft-contract`.
+    #[must_use]
+    pub fn contract_for(&self, height: u64) -> Option<&ContractLayout> {
+        self.contracts.range(..=height).next_back().map(|(_, layout)| layout)
     }
 
     /// Whether a vote in the header at this height counts.
@@ -88,6 +116,25 @@ impl ContractLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::tests::kit::rules;
+
+    #[test]
+    fn an_epoch_length_and_a_contract_hold_from_their_block_on() {
+        let layout =
+            |byte| ContractLayout { address: Account([byte; 20]), length_slot: Hash32::ZERO, items_slot: Hash32::ZERO };
+        let rules = Rules {
+            epochs: BTreeMap::from([(0, 7), (20, 30)]),
+            contracts: BTreeMap::from([(8, layout(1)), (20, layout(2))]),
+            ..rules(&[(0, Mode::Qbft)], 7)
+        };
+        assert_eq!(
+            [0, 14, 19, 20, 21, 28, 30, 60].map(|height| rules.is_epoch_block(height)),
+            [true, true, false, false, false, false, true, true]
+        );
+        assert_eq!([6, 14, 19, 25, 30, 59].map(|height| rules.epoch_block_before(height)), [0, 14, 14, 14, 30, 30]);
+        let at = |height| rules.contract_for(height).copied();
+        assert_eq!([7, 8, 19, 20].map(at), [None, Some(layout(1)), Some(layout(1)), Some(layout(2))]);
+    }
 
     #[test]
     fn item_slots_count_up_and_do_not_wrap() {

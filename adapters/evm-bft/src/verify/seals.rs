@@ -10,7 +10,7 @@ use super::set::{Validator, ValidatorSet};
 use crate::codec::account::Account;
 
 /// Suite of Edge's aggregate seals: Ethereum's consensus suite, keys in G1 and signatures in G2.
-const BLS_SUITE: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
+pub(super) const BLS_SUITE: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 
 /// The distinct validators that sealed a header, each as the set that it was found in has it.
 ///

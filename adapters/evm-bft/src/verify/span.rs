@@ -37,9 +37,17 @@ pub(super) struct Link {
     pub votes_after: Arc<Vec<Vote>>,
     /// Whether the set that follows is known to differ from the one last known.
     pub changes_set: bool,
+    /// Under Edge: the set in force is what the header lists, and not what votes explain.
+    pub is_unexplained: bool,
 }
 
 impl Link {
+    /// The height after which the set changed, where it did.
+    pub(super) fn changed_after(&self) -> Option<Height> {
+        let before = u64::from(self.is_unexplained);
+        self.changes_set.then(|| Height(self.height.saturating_sub(before)))
+    }
+
     /// The header as the rest of the relay sees it.
     pub(super) fn to_final(&self) -> FinalHeader {
         let [state_root, receipts_root, transactions_root] = self.roots;
@@ -57,7 +65,6 @@ impl Link {
 /// The end of a span so far.
 pub(super) struct Span<'a> {
     rules: &'a Rules,
-    now: UnixMillis,
     height: u64,
     hash: Hash32,
     timestamp: u64,
@@ -70,11 +77,10 @@ pub(super) struct Span<'a> {
 
 impl<'a> Span<'a> {
     /// An empty span after the trusted header.
-    pub(super) fn new(rules: &'a Rules, trusted: &State, now: UnixMillis) -> Self {
+    pub(super) fn new(rules: &'a Rules, trusted: &State) -> Self {
         let before = trusted.recent.last().and_then(|recent| recent.set.clone());
         Self {
             rules,
-            now,
             height: trusted.height,
             hash: trusted.hash,
             timestamp: trusted.timestamp,
@@ -89,10 +95,9 @@ impl<'a> Span<'a> {
     /// Appends a header.
     ///
     /// Checks, in order: `header-size`, `header-rlp`, `header-items`, `header-field`; `header-fork` (no fewer items than
-    /// the header before); `height` (the next); the checks of its mode ([`read_header`]); `block-hash` (claimed =
-    /// computed); `parent-hash`; `timestamp` (strictly rising); `clock-drift`; `validator-order` and `validator-list`
-    /// (the listed set = the computed one; under a contract no list, see [`Span::verify_list`]); `proposer` (a
-    /// validator); then the set that follows ([`Span::follow_set`]).
+    /// the header before; not under Edge); `height` (the next); the checks of its mode ([`read_header`]); `block-hash` (claimed =
+    /// computed); `parent-hash`; `timestamp` (strictly rising); `validator-order` and `validator-list` (the listed set = the
+    /// computed one; under a contract no list, see [`Span::verify_list`]); `proposer` (a validator); then the set that follows ([`Span::follow_set`]).
     pub(super) fn append(&mut self, item: &UpdateItem) -> Result<Link, Refusal> {
         let header = Header::decode(&item.header).map_err(header_refusal)?;
         let height = header.number;
@@ -101,14 +106,15 @@ impl<'a> Span<'a> {
 
     fn link(&mut self, header: &Header, item: &UpdateItem) -> Result<Link, Refusal> {
         let height = self.height.saturating_add(1);
-        let item_count = header.item_count();
-        if item_count < self.item_count {
+        let mode = self.rules.modes.at(height);
+        // Edge hashes 13 items only: how many follow is anybody's word.
+        let item_count = if mode.is_edge() { 0 } else { header.item_count() };
+        if !mode.is_edge() && item_count < self.item_count {
             return Err(Refusal::new("header-fork", self.item_count, item_count));
         }
         if header.number != height {
             return Err(Refusal::new("height", height, header.number));
         }
-        let mode = self.rules.modes.at(height);
         let reading = read_header(mode, header)?;
         if reading.hash != item.hash {
             return Err(Refusal::new("block-hash", reading.hash, item.hash));
@@ -119,20 +125,26 @@ impl<'a> Span<'a> {
         if header.timestamp <= self.timestamp {
             return Err(Refusal::new("timestamp", self.timestamp.saturating_add(1), header.timestamp));
         }
-        let drift = u64::try_from(self.rules.max_clock_drift.as_millis()).unwrap_or(u64::MAX);
-        let latest = self.now.0.saturating_add(drift);
-        if header.timestamp.saturating_mul(1000) > latest {
-            return Err(Refusal::new("clock-drift", latest / 1000, header.timestamp));
-        }
-        let set = self.set.clone();
+        let mut set = self.set.clone();
+        let mut votes = Arc::clone(&self.votes);
         let late = if mode == Mode::QbftContract { self.before.clone() } else { None };
-        self.verify_list(mode, height, &reading.listed)?;
+        let mut is_unexplained = false;
+        if let Err(refusal) = self.verify_list(mode, height, &reading.listed) {
+            if !mode.is_edge() {
+                return Err(refusal);
+            }
+            let listed = self.shared(ValidatorSet::new(reading.listed.clone()).map_err(set_refusal)?);
+            votes = Arc::new(still_pending(&votes, self.set.as_deref(), &listed));
+            set = Some(listed);
+            is_unexplained = true;
+        }
         if let (Some(set), true) = (&set, mode != Mode::QbftContract)
             && !set.contains(reading.proposer)
         {
             return Err(Refusal::new("proposer", "a validator", reading.proposer.to_address()));
         }
-        let (set_after, votes_after) = self.follow_set(mode, header, &reading, item.set_proof.as_ref())?;
+        let (set_after, votes_after) =
+            self.follow_set(mode, header, &reading, item.set_proof.as_ref(), (set.clone(), votes))?;
         let changes_set = set_after.as_ref().is_some_and(|after| *after != self.last_known);
         self.height = height;
         self.hash = reading.hash;
@@ -158,11 +170,13 @@ impl<'a> Span<'a> {
             set_after,
             votes_after,
             changes_set,
+            is_unexplained,
         })
     }
 
     /// The header lists exactly the set that we computed; under a contract it lists none, except that the first header
-    /// of that mode may still list it (GoQuorum).
+    /// of that mode may still list it (GoQuorum). Under Edge the list is hashed and votes are not, so another list is taken
+    /// over; it is final only with a quorum of a set that a final header showed ([`super::finality`]).
     fn verify_list(&self, mode: Mode, height: u64, listed: &[Validator]) -> Result<(), Refusal> {
         if mode == Mode::QbftContract && listed.is_empty() {
             return Ok(());
@@ -183,12 +197,13 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
-    /// The set and the pending votes after this header.
+    /// The set and the pending votes after this header, from those `before` it.
     ///
     /// In this order: at an epoch block the pending votes go; the header's vote is counted (`voter` must be in the
     /// set, `set-members` must stay a set, `votes-limit`); where the next header is under a contract, its set is the
     /// one proved (`prove_set`; under contract mode a vote is refused as `vote`); a configured override replaces the
-    /// set and clears the votes.
+    /// set and clears the votes. Under Edge neither voter nor direction of a vote is hashed: one that cannot be counted
+    /// has no effect.
     #[expect(clippy::type_complexity, reason = "a set and its votes, taken apart at once")]
     fn follow_set(
         &self,
@@ -196,11 +211,11 @@ impl<'a> Span<'a> {
         header: &Header,
         reading: &Reading,
         set_proof: Option<&SetProof>,
+        before: (Option<Arc<ValidatorSet>>, Arc<Vec<Vote>>),
     ) -> Result<(Option<Arc<ValidatorSet>>, Arc<Vec<Vote>>), Refusal> {
         let height = header.number;
         let next = height.saturating_add(1);
-        let mut set = self.set.clone();
-        let mut votes = Arc::clone(&self.votes);
+        let (mut set, mut votes) = before;
         if self.rules.is_epoch_block(height) {
             votes = Arc::default();
         }
@@ -209,17 +224,22 @@ impl<'a> Span<'a> {
                 return Err(Refusal::new("vote", "no vote under a validator contract", "a vote"));
             }
             if let (Some(current), true) = (&set, self.rules.counts_vote_at(height)) {
-                let counted = count_vote(current, &votes, vote, mode.is_edge()).map_err(set_refusal)?;
-                if counted.pending.len() > MAX_PENDING_VOTES {
-                    return Err(Refusal::new("votes-limit", MAX_PENDING_VOTES, counted.pending.len()));
+                match count_vote(current, &votes, vote, mode.is_edge()) {
+                    Ok(counted) if counted.pending.len() <= MAX_PENDING_VOTES => {
+                        votes = Arc::new(counted.pending);
+                        set = counted.set.map(Arc::new).or(set);
+                    }
+                    _ if mode.is_edge() => {}
+                    Ok(counted) => {
+                        return Err(Refusal::new("votes-limit", MAX_PENDING_VOTES, counted.pending.len()));
+                    }
+                    Err(error) => return Err(set_refusal(error)),
                 }
-                votes = Arc::new(counted.pending);
-                set = counted.set.map(Arc::new).or(set);
             }
         }
         if self.rules.modes.at(next) == Mode::QbftContract {
             votes = Arc::default();
-            match (set_proof, &self.rules.contract) {
+            match (set_proof, self.rules.contract_for(next)) {
                 (Some(proof), Some(layout)) => {
                     set = Some(self.shared(prove_set(layout, header.state_root, proof)?));
                 }
@@ -240,6 +260,15 @@ impl<'a> Span<'a> {
     fn shared(&self, set: ValidatorSet) -> Arc<ValidatorSet> {
         if *self.last_known == set { Arc::clone(&self.last_known) } else { Arc::new(set) }
     }
+}
+
+/// The votes that a change of the set leaves, where it is not known which votes made it.
+fn still_pending(votes: &[Vote], before: Option<&ValidatorSet>, after: &ValidatorSet) -> Vec<Vote> {
+    let has_changed = |vote: &Vote| {
+        let candidate = vote.candidate.account;
+        before.is_some_and(|before| before.contains(candidate)) != after.contains(candidate)
+    };
+    votes.iter().filter(|vote| after.contains(vote.voter) && !has_changed(vote)).copied().collect()
 }
 
 /// Turns what is wrong with a set into a refusal.

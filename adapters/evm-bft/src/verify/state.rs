@@ -35,7 +35,8 @@ pub struct State {
     pub hash: Hash32,
     /// Its time in seconds, 0 when an anchor does not say.
     pub timestamp: u64,
-    /// Its number of items: a chain never goes back to an older fork.
+    /// Its number of items: a chain never goes back to an older fork. 0 at an anchor and under Edge, which does not hash
+    /// the last ones.
     pub item_count: usize,
     /// The set that seals the next header.
     pub set: Arc<ValidatorSet>,

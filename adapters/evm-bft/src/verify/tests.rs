@@ -3,6 +3,7 @@
 mod ancestry;
 mod anchor;
 pub(crate) mod contract;
+mod edge;
 mod encoding;
 mod equivocation;
 mod forgery;

@@ -12,6 +12,7 @@ use cityrelay_core::light_client::{AdapterValue, Header, LightClient};
 use cityrelay_core::message::Payload;
 use cityrelay_core::verify::VerifiedUpdate;
 use cityrelay_evm_bft::EvmBft;
+use cityrelay_evm_bft::codec::edge::{EdgeExtra, EdgeScheme, EdgeValidator};
 use cityrelay_evm_bft::codec::json;
 use cityrelay_evm_bft::config::read_section;
 use cityrelay_evm_bft::verify::client::Client;
@@ -83,6 +84,46 @@ async fn a_recorded_chain_is_followed_through_its_node() {
     }
 }
 
+/// The validators that an Edge header lists, as a configuration has them.
+fn listed(block: &Value, scheme: EdgeScheme) -> Value {
+    let (header, _) = json::read_header(block).unwrap();
+    let validators = EdgeExtra::decode(scheme, &header.extra_data).unwrap().validators;
+    let member = |validator: &EdgeValidator| match validator.bls_key {
+        None => json!(validator.account.to_string()),
+        Some(key) => json!({ "address": validator.account.to_string(), "bls_key": format!("0x{}", hex::encode(key)) }),
+    };
+    validators.iter().map(member).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recorded_chain_is_followed_through_its_node_whatever_its_mode() {
+    let from_0 = |mode: &str| json!([{ "from": 0, "mode": mode }]);
+    let chains = [
+        ("qbft-votes", qbft()),
+        ("qbft-contract", json!([{ "from": 0, "mode": "qbft" }, { "from": 8, "mode": "qbft-contract" }])),
+        ("ibft1-to-qbft", json!([{ "from": 0, "mode": "ibft1" }, { "from": 30, "mode": "qbft" }])),
+        ("edge-ecdsa", from_0("edge-ecdsa")),
+        ("edge-bls", from_0("edge-bls")),
+    ];
+    for (name, modes) in chains {
+        let recording = recording(name);
+        let last = recording["blocks"].as_array().unwrap().len() as u64 - 1;
+        let server = RecordedNode::start(recording.clone(), 571, Manners::default()).await;
+        let mut section = recorded_section(&recording, modes, json!([node("a", &server.url)]));
+        // Edge's own snapshots are in a form of their own; its header lists the set.
+        let scheme = [("edge-ecdsa", EdgeScheme::Ecdsa), ("edge-bls", EdgeScheme::Bls)];
+        if let Some((_, scheme)) = scheme.into_iter().find(|(mode, _)| *mode == name) {
+            section["anchor"]["validators"] = listed(&recording["blocks"][0]["block"], scheme);
+        }
+        let chain = configured(&section);
+        for max_headers in [2, 9, 4_096] {
+            assert_eq!(follow(&chain, max_headers).await, Height(last), "{name}, {max_headers} at a time");
+        }
+        let health = &chain.source().endpoints()[0];
+        assert_eq!((health.lies, health.is_usable), (0, true), "{name}: {health:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contracts_set_comes_with_the_headers_as_far_as_the_node_has_it() {
     let recording = recording("qbft-contract");
@@ -96,7 +137,7 @@ async fn a_contracts_set_comes_with_the_headers_as_far_as_the_node_has_it() {
     let served = chain.source().next_update(Height(7), 7).await.unwrap().unwrap();
     let update = Update::decode(served.update.version, &served.update.bytes).unwrap();
     let with_proof: Vec<_> = update.items.iter().map(|item| item.set_proof.is_some()).collect();
-    assert_eq!(with_proof, [false, false, false, false, false, true, true]);
+    assert_eq!(with_proof, [false, false, false, false, false, false, true, true], "the trusted header comes first");
     server.manners.lock().unwrap().pruned_below = 14;
     let pruned = chain.source().next_update(Height(7), 7).await.unwrap_err();
     assert_eq!(pruned, NodeError::Pruned { endpoint: "a".to_owned(), height: Height(13) });
@@ -131,6 +172,20 @@ async fn another_node_takes_over_from_one_that_is_dead_lies_or_is_of_another_cha
     let alone = json!([node("closed", "http://127.0.0.1:9")]);
     let chain = configured(&recorded_section(&recording, qbft(), alone));
     assert!(matches!(chain.source().tip().await, Err(NodeError::Unreachable { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_answer_everything_with_an_error_are_not_in_use_and_say_why() {
+    let recording = recording("qbft-votes");
+    let server = RecordedNode::start(recording.clone(), 571, Manners { is_starting: true, ..Manners::default() }).await;
+    let source = configured(&recorded_section(&recording, qbft(), json!([node("a", &server.url)]))).source();
+    assert!(matches!(source.tip().await, Err(NodeError::Rpc { code: -32000, .. })));
+    let health = &source.endpoints()[0];
+    assert!(!health.is_usable && health.errors == 1, "{health:?}");
+    assert!(health.last_error.contains("the node is not ready yet"), "{health:?}");
+    // It may be asked again as long as it is the only one.
+    server.manners.lock().unwrap().is_starting = false;
+    assert_eq!(source.tip().await, Ok(Height(73)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -377,6 +432,26 @@ async fn a_range_of_logs_that_a_node_refuses_is_halved() {
                 assert!(!is_enough && matches!(error, NodeError::Rpc { code: -32005, .. }), "{most}: {error}")
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_entries_are_looked_for_in_few_blocks() {
+    let anvil = Anvil::start(&[], &json!({}));
+    let (gateway, _, lane) = anvil.open_lane().await;
+    let flow = Flow { lane, direction: Direction::Outbox };
+    let count = 40;
+    for _ in 0..count {
+        anvil.submit(&anvil.send(gateway, lane, b"one of many").await).await;
+    }
+    let newest = anvil.source().tip().await.unwrap();
+    // The node would refuse more.
+    let filtered = Filtered::with_few_logs(&anvil.url, 16).await;
+    for (first, is_refused) in [(count, false), (1, true)] {
+        let request = EntryRequest { gateway, flow, first: Index(first), last: Index(count), newest };
+        let entries = configured_at(&filtered.url).source().entry_hints(&request).await.unwrap();
+        assert_eq!(entries.len() as u64, count - first + 1);
+        assert_eq!(filtered.refused() > 0, is_refused);
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Manners {
     pub tip: Option<u64>,
     /// Answers `eth_getBlockReceipts`.
     pub has_block_receipts: bool,
+    /// Answers everything with an error.
+    pub is_starting: bool,
     /// Wants this header.
     pub authorization: Option<String>,
     /// Refuses everything with this HTTP status and this `Retry-After`.
@@ -122,6 +124,9 @@ impl Shared {
             text => Some(u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()).filter(|at| *at <= tip),
         };
         let entry = |value: &Value| at(value).map(|at| &blocks[usize::try_from(at).unwrap()]);
+        if manners.is_starting {
+            return Err((-32000, "the node is not ready yet"));
+        }
         let unknown = Err((-32601, "the method does not exist/is not available"));
         match method {
             "eth_chainId" if manners.wrong_chain => Ok(json!("0x1")),

@@ -20,7 +20,7 @@ fn recorded_header(recording: &Value, height: u64) -> (Header, Hash32) {
 
 fn set_proof(rules: &Rules, recording: &Value, height: u64) -> Option<SetProof> {
     let answer = &recording["blocks"][usize::try_from(height).unwrap()]["validator_contract_proof"];
-    let layout = rules.contract.as_ref().filter(|_| rules.modes.at(height + 1) == Mode::QbftContract)?;
+    let layout = rules.contract_for(height + 1).filter(|_| rules.modes.at(height + 1) == Mode::QbftContract)?;
     Some(pick_set_proof(layout, &json::read_account_proof(answer).unwrap()).unwrap())
 }
 
@@ -73,7 +73,7 @@ fn another_hash_than_the_computed_one_is_refused() {
     for name in RECORDED {
         let recording = vector(&format!("evm-live/{name}.json"));
         let rules = live_rules(name, &recording);
-        for height in [0, rules.epoch_length] {
+        for height in [0, rules.epoch_length_at(0)] {
             let (header, hash) = recorded_header(&recording, height);
             let proof = set_proof(&rules, &recording, height);
             let other = Hash32([1; 32]);
@@ -99,7 +99,7 @@ fn a_contracts_set_must_be_proved() {
 #[test]
 fn an_epoch_blocks_own_vote_is_pending_where_it_counts() {
     let mut chain = SealedByTest::new();
-    chain.rules.epoch_length = 1;
+    chain.rules.epochs.insert(0, 1);
     let item = chain.next(&Plan::new(&[1, 2, 3, 4], &[1, 2, 3]).voting(9, true));
     let header = Header::decode(&item.header).unwrap();
     let reading = read_anchor(&chain.rules, &header, item.hash, None).unwrap();

@@ -115,7 +115,7 @@ fn a_set_proof_with_one_thing_broken_is_refused_by_that_check() {
 fn chain() -> SealedByTest {
     let mut chain = SealedByTest::new();
     chain.rules.modes = ModeTable::new(&[(0, Mode::Qbft), (1, Mode::QbftContract)]).unwrap();
-    chain.rules.contract = Some(layout());
+    chain.rules.contracts.insert(0, layout());
     chain
 }
 
@@ -201,6 +201,27 @@ fn a_change_between_needs_a_quorum_of_the_set_held_before() {
     let mut chain = self::chain();
     let items = [next(&mut chain, &[1, 2, 3], &new), next(&mut chain, &new, &new), next(&mut chain, &new, &new)];
     assert_eq!(accepted(run(&chain.client(), &state, &items)).1.len(), 3);
+}
+
+#[test]
+fn a_short_header_that_proves_a_forged_set_finalises_nothing() {
+    let mut chain = chain();
+    let state = chain.anchor(&FOUR);
+    let client = chain.client();
+    let honest = draft(&chain, &[2, 3, 4], &FOUR).1;
+    // One validator alone seals a block whose state root holds a contract with other members; they seal what follows.
+    let forged = [9, 8, 7, 6];
+    let short = next(&mut chain, &[1], &forged);
+    let children = [next(&mut chain, &forged, &forged), next(&mut chain, &forged, &forged)];
+    let mut waiting = state.clone();
+    for items in [&[short.clone()][..], &children, &[&[short], children.as_slice()].concat()] {
+        let (after, headers, reason) = held(run(&client, &waiting, items));
+        assert_eq!((headers.len(), after.height, &after.set), (0, 0, &state.set));
+        assert!(matches!(reason, HoldReason::ShortOfQuorum { expected: 3, .. }), "{reason:?}");
+        waiting = after;
+    }
+    let (after, _) = accepted(run(&client, &waiting, &[honest]));
+    assert_eq!((after.height, after.held.len(), &after.set), (1, 0, &state.set));
 }
 
 #[test]

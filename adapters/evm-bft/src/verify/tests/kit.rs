@@ -45,10 +45,10 @@ pub(crate) fn accounts(value: &Value) -> Vec<Account> {
 pub(crate) fn rules(modes: &[(u64, Mode)], epoch_length: u64) -> Rules {
     Rules {
         modes: ModeTable::new(modes).unwrap(),
-        epoch_length,
+        epochs: BTreeMap::from([(0, epoch_length)]),
         epoch_votes: EpochVotes::Counted,
         overrides: BTreeMap::new(),
-        contract: None,
+        contracts: BTreeMap::new(),
         trusting_period: Duration::from_secs(14 * 86_400),
         max_clock_drift: Duration::from_secs(10),
     }
@@ -60,11 +60,14 @@ pub(crate) fn live_rules(name: &str, recording: &Value) -> Rules {
     match name {
         "qbft-votes" => rules(&[(0, Mode::Qbft)], epoch),
         "qbft-contract" => Rules {
-            contract: Some(ContractLayout {
-                address: Account::from_hex(recording["validator_contract"].as_str().unwrap()).unwrap(),
-                length_slot: Hash32::ZERO,
-                items_slot: cityrelay_core::hash::keccak256(&[0; 32]),
-            }),
+            contracts: BTreeMap::from([(
+                0,
+                ContractLayout {
+                    address: Account::from_hex(recording["validator_contract"].as_str().unwrap()).unwrap(),
+                    length_slot: Hash32::ZERO,
+                    items_slot: cityrelay_core::hash::keccak256(&[0; 32]),
+                },
+            )]),
             ..rules(&[(0, Mode::Qbft), (8, Mode::QbftContract)], epoch)
         },
         "ibft1-to-qbft" => rules(&[(0, Mode::Ibft1), (30, Mode::Qbft)], epoch),

@@ -94,14 +94,23 @@ fn heights_hashes_and_times_are_chained() {
 }
 
 #[test]
-fn a_header_from_the_future_is_refused() {
-    let (chain, state) = chain();
-    let item = with_header(&chain, |_| {});
-    let time = chain.tip.timestamp + 1;
+fn a_header_ahead_of_our_clock_waits_and_nobody_is_blamed() {
+    let (mut chain, state) = chain();
     let client = chain.client();
-    accepted(client.verify_update(&state, &update(std::slice::from_ref(&item)), at(time - 10)));
-    let refusal = refused(client.verify_update(&state, &update(&[item]), at(time - 11)));
-    assert_eq!((refusal.check, refusal.height.map(|height| height.0)), ("clock-drift", Some(1)));
+    let unsealed = chain.draft(&Plan::new(&FOUR, &[])).1;
+    let items = [chain.next(&plan()), chain.next(&plan())];
+    let time = chain.tip.timestamp;
+    accepted(client.verify_update(&state, &update(&items), at(time - 10)));
+    let (after, headers, reason) = held(client.verify_update(&state, &update(&items), at(time - 11)));
+    let expected = HoldReason::AheadOfClock { height: Height(2), ahead_seconds: 11, allowed_seconds: 10 };
+    assert_eq!((after.height, after.held.len(), headers.len(), reason), (1, 0, 1, expected));
+    // The clock has been set.
+    accepted(client.verify_update(&after, &update(&items[1..]), at(time)));
+    // What is wrong anyway is refused, whatever its time.
+    let slow = at(time - 1_000);
+    assert_eq!(refused(client.verify_update(&state, &update(&[unsealed]), slow)).check, "seals-empty");
+    let (same, headers, reason) = held(client.verify_update(&state, &update(&items), slow));
+    assert_eq!((same, headers.len(), reason.height()), (state, 0, Height(1)));
 }
 
 #[test]
