@@ -2,6 +2,7 @@
 
 mod account_file;
 pub mod adapter;
+mod ailment;
 mod anchors;
 mod config;
 mod confirm;

@@ -484,3 +484,26 @@ async fn a_settlement_that_the_gateway_refuses_is_told_before_it_is_sent() {
     assert!(matches!(fit, Fit::Reverts { .. }), "{fit:?}");
     net.devnet.stop().await;
 }
+
+/// An idle chain makes no block, whether its sealers are there or not: the nodes tell which.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_chain_that_lost_its_quorum_is_told_apart_from_one_that_is_well() {
+    let net = Net::start(CryptoSuite::Standard).await;
+    let source = net.chain.source();
+    assert_eq!(source.ailment().await, Ok(None));
+    assert_eq!(net.chain.inspect().nodes().await[0].answer.as_ref().unwrap().ailment, None);
+    let sealers: Vec<_> =
+        net.running().with(|chain| chain.consensus().sealers().iter().map(|sealer| sealer.id).collect());
+    let stop = |count: usize| {
+        net.running().with(|chain| sealers.iter().rev().take(count).for_each(|sealer| chain.stop_sealer(*sealer)));
+    };
+    stop(1);
+    assert_eq!(source.ailment().await, Ok(None), "a quorum is left");
+    stop(2);
+    let ailment = source.ailment().await.unwrap().expect("no quorum is left");
+    assert!(ailment.contains("node-0: it reaches sealers of weight 2 at most, a block needs 3"), "{ailment}");
+    let reports = net.chain.inspect().nodes().await;
+    assert!(reports.iter().all(|report| report.answer.as_ref().unwrap().ailment.is_some()), "{reports:?}");
+    net.running().with(|chain| chain.resume_sealer(sealers[2]));
+    assert_eq!(source.ailment().await, Ok(None), "it is back");
+}

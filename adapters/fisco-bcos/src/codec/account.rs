@@ -9,7 +9,7 @@ use sm2::dsa::signature::Signer;
 
 use super::suite::{CryptoSuite, PublicKey, SM2_USER_ID};
 
-/// A secret key under one suite. Its debug form shows the public key only.
+/// A secret key under one suite, wiped when it is dropped. Its debug form shows the public key only.
 #[derive(Clone)]
 pub struct SecretKey {
     key: Inner,
@@ -19,7 +19,8 @@ pub struct SecretKey {
 #[derive(Clone)]
 enum Inner {
     Standard(SigningKey),
-    Gm(sm2::dsa::SigningKey),
+    /// The signing form is made for each signature: that of this library is not wiped, this one is.
+    Gm(sm2::SecretKey),
 }
 
 /// Why a key or a signature could not be made.
@@ -49,7 +50,8 @@ impl SecretKey {
             CryptoSuite::Gm => {
                 let key = sm2::dsa::SigningKey::from_slice(SM2_USER_ID, bytes).map_err(|_| KeyError::Range)?;
                 let point = sm2::elliptic_curve::sec1::ToEncodedPoint::to_encoded_point(key.verifying_key(), false);
-                (Inner::Gm(key), point.as_bytes().to_vec())
+                let kept = sm2::SecretKey::from_slice(bytes).map_err(|_| KeyError::Range)?;
+                (Inner::Gm(kept), point.as_bytes().to_vec())
             }
         };
         let public = sec1.get(1..).and_then(|key| key.try_into().ok()).map(PublicKey).ok_or(KeyError::Range)?;
@@ -90,6 +92,7 @@ impl SecretKey {
                 Ok(bytes)
             }
             Inner::Gm(key) => {
+                let key = sm2::dsa::SigningKey::new(SM2_USER_ID, key).map_err(|_| KeyError::Signing)?;
                 let signature: sm2::dsa::Signature = key.try_sign(&hash.0).map_err(|_| KeyError::Signing)?;
                 Ok(signature.to_bytes().to_vec())
             }

@@ -48,16 +48,17 @@ impl ShownTransaction {
 /// A [`JsonError`] for the first field that is missing or of another type.
 pub fn transaction_from_json(suite: CryptoSuite, value: &Value) -> Result<ShownTransaction, JsonError> {
     let claimed_hash = hash(value, "hash")?;
+    let (version, block_limit) = (word(value, "version")?, number(value, "blockLimit")?);
     let group_id = text_or_empty(value, "groupID")?;
-    if group_id.is_empty() && number(value, "blockLimit")? == 0 {
+    if is_web3(value, version, group_id, block_limit) {
         return Ok(ShownTransaction::Web3 { claimed_hash });
     }
     let nonce = text(value, "nonce")?;
     let mut data = TransactionData {
-        version: word(value, "version")?,
+        version,
         chain_id: text(value, "chainID")?.to_owned(),
         group_id: group_id.to_owned(),
-        block_limit: number(value, "blockLimit")?,
+        block_limit,
         nonce: decoded_nonce(nonce).unwrap_or_else(|| nonce.to_owned()),
         to: text_or_empty(value, "to")?.to_owned(),
         input: bytes(value, "input")?,
@@ -85,6 +86,17 @@ pub fn transaction_from_json(suite: CryptoSuite, value: &Value) -> Result<ShownT
         }
     }
     Ok(ShownTransaction::Native { data: Box::new(data), signature: bytes(value, "signature")?, claimed_hash })
+}
+
+/// Whether what is shown is an Ethereum-signed transaction (type 1, since 3.9.0).
+///
+/// No release up to v3.16.4 shows the type (`JsonRpcImpl_2_0.cpp:toJsonResp`); one that does is believed. What came in as
+/// raw bytes has neither group nor block limit (`Web3Transaction.cpp:takeToTarsTransaction`). What came in as a native
+/// submission of type 1 may name any, but is shown with a gas limit at version 0, which native ones are not.
+fn is_web3(value: &Value, version: u32, group_id: &str, block_limit: u64) -> bool {
+    value.get("type").and_then(Value::as_u64) == Some(1)
+        || (group_id.is_empty() && block_limit == 0)
+        || (version == 0 && value.get("gasLimit").is_some())
 }
 
 /// The text whose bytes `nonce` shows in hex.

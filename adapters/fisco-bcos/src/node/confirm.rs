@@ -18,7 +18,8 @@ use crate::verify::sealer_set::{Sealer, SealerSet};
 ///
 /// It is asked, in order: its height; its header at the proof's height; the checkpoint transaction, every field of it and
 /// its kind, since the leaf of an Ethereum-signed transaction need not match what was executed; its receipt; and the head
-/// by call, which may only have moved on.
+/// by call, which may only have moved on. A node that has dropped the transaction or its receipt (archived blocks) says
+/// nothing against the head: it can't tell.
 pub(super) async fn extension(
     endpoint: &Endpoint,
     suite: CryptoSuite,
@@ -35,13 +36,13 @@ pub(super) async fn extension(
         return Ok(Confirmation::Disagrees);
     }
     let hash = proof.transaction.hash(suite);
-    let Some(shown) = endpoint.transaction_json(hash, false).await? else { return Ok(Confirmation::Disagrees) };
+    let Some(shown) = endpoint.transaction_json(hash, false).await? else { return Ok(Confirmation::NotYet) };
     let kind = shown.get("type").and_then(serde_json::Value::as_u64).unwrap_or_default();
     match transaction_from_json(suite, &shown).map_err(|error| endpoint.json_error("getTransaction", error))? {
         ShownTransaction::Native { data, .. } if kind == 0 && *data == proof.transaction => {}
         _ => return Ok(Confirmation::Disagrees),
     }
-    let Some(shown) = endpoint.receipt_json(hash, false).await? else { return Ok(Confirmation::Disagrees) };
+    let Some(shown) = endpoint.receipt_json(hash, false).await? else { return Ok(Confirmation::NotYet) };
     let receipt = receipt_from_json(&shown).map_err(|error| endpoint.json_error("getTransactionReceipt", error))?;
     if receipt != proof.receipt {
         return Ok(Confirmation::Disagrees);
@@ -55,6 +56,12 @@ pub(super) async fn hash_at(endpoint: &Endpoint, suite: CryptoSuite, height: u64
         return None;
     }
     Some(endpoint.header(height).await.ok()?.header.hash(suite))
+}
+
+/// This node's newest block at or below a height: its own height and its hash, computed from its header.
+pub(super) async fn newest_below(endpoint: &Endpoint, suite: CryptoSuite, at: u64) -> Result<(u64, Hash32), NodeError> {
+    let height = endpoint.block_number().await?.min(at);
+    Ok((height, endpoint.header(height).await?.header.hash(suite)))
 }
 
 /// Compares the head in the node's state with the end of the extension.

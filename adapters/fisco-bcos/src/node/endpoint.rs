@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use cityrelay_api::http::{self, HttpFailure, Silence};
 use cityrelay_api::source::{EndpointHealth, NodeError};
 use cityrelay_core::ids::Height;
 use serde_json::{Value, json};
@@ -15,6 +16,26 @@ use crate::codec::json::JsonError;
 
 /// The most characters of a node's own text that are kept.
 const MAX_MESSAGE_CHARS: usize = 256;
+
+/// Error codes of a node that is not started, not ready, or not of this group (`bcos-rpc/jsonrpc/Common.h:JsonRpcError`):
+/// whatever it is asked, it can't answer.
+const OUT_OF_SERVICE: [i64; 3] = [-32000, -32004, -32005];
+
+/// The node does not offer the method: no error of it.
+const UNKNOWN_METHOD: i64 = -32601;
+
+/// Error code for a transaction or receipt that the node does not have (`getTransaction`, `getTransactionReceipt`):
+/// `LedgerError::GetStorageError`, which `Ledger.cpp:asyncGetBatchTxsByHashList` and `asyncGetTransactionReceiptByHash` give
+/// in every release from v3.0.0 to v3.16.4. Any other code says nothing about the entry.
+pub(super) const UNKNOWN_ENTRY: i64 = 3008;
+
+/// Methods whose errors tell about the transaction, contract or range that was asked for.
+const ABOUT_THE_CALL: [&str; 3] = ["sendTransaction", "call", "getLogs"];
+
+/// What to do about a node that refuses our handshake. GM TLS is the likely reason on a gm chain; a node that misses a client
+/// certificate says the same under TLS 1.2.
+const TLS_ADVICE: &str = "expected TLS 1.2 or 1.3, the node refused both: where it has `sm_ssl=true` (GM TLS, not spoken here) \
+    set `[rpc] sm_ssl=false` in its config.ini or put a proxy that speaks it in front; else check `client_cert_file`";
 
 /// One node as this relay reaches it.
 #[derive(Debug)]
@@ -79,11 +100,24 @@ impl Endpoint {
 
     /// As [`Self::call`], telling a timeout apart.
     pub async fn try_call(&self, method: &'static str, params: Vec<Value>) -> Result<Value, CallError> {
+        let silence = self.health().silence.left();
+        if let Some(left) = silence {
+            return Err(CallError::Other(self.unreachable(&Silence::words(left))));
+        }
         let started = Instant::now();
         let result = self.post(method, params).await;
         let mut health = self.health();
         match &result {
-            Ok(_) | Err(CallError::Rpc { .. }) => health.answered(started.elapsed()),
+            Err(CallError::Rpc { code, message }) if OUT_OF_SERVICE.contains(code) => {
+                health.failed(message, Instant::now());
+            }
+            Err(CallError::Rpc { code, message }) => {
+                health.answered(started.elapsed());
+                if !ABOUT_THE_CALL.contains(&method) && !matches!(*code, UNKNOWN_METHOD | UNKNOWN_ENTRY) {
+                    health.erred(message);
+                }
+            }
+            Ok(_) => health.answered(started.elapsed()),
             Err(CallError::TimedOut) => health.failed("no answer in time", Instant::now()),
             Err(CallError::Other(error)) => health.failed(&error.to_string(), Instant::now()),
         }
@@ -95,25 +129,17 @@ impl Endpoint {
         params.insert(0, Value::from(self.group.clone()));
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = json!({ "jsonrpc": "2.0", "method": method, "params": params, "id": id });
-        let transport = |error: reqwest::Error| {
-            if error.is_timeout() && !error.is_connect() {
-                CallError::TimedOut
-            } else {
-                CallError::Other(self.unreachable(&cut(&root_cause(&error))))
+        let malformed = |expected: &str| CallError::Other(self.unexpected(method, expected.to_owned()));
+        let request = self.http.post(self.url.clone()).json(&body);
+        let bytes = http::exchange(request, self.max_response_bytes).await.map_err(|failure| {
+            self.health().silence.note(&failure);
+            match failure {
+                HttpFailure::TimedOut => CallError::TimedOut,
+                HttpFailure::TooLong { .. } => malformed("an answer within `max_response_bytes`"),
+                HttpFailure::NoCommonTls(_) => CallError::Other(self.unreachable(&format!("{TLS_ADVICE} ({failure})"))),
+                failure => CallError::Other(self.unreachable(&failure.to_string())),
             }
-        };
-        let mut response = self.http.post(self.url.clone()).json(&body).send().await.map_err(transport)?;
-        let malformed = |expected: &str| CallError::Other(self.malformed(method, expected.to_owned()));
-        if !response.status().is_success() {
-            return Err(malformed("HTTP status 200"));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if bytes.len() + chunk.len() > self.max_response_bytes {
-                return Err(malformed("an answer within `max_response_bytes`"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        })?;
         let mut answer: Value = serde_json::from_slice(&bytes).map_err(|_| malformed("JSON"))?;
         // An error may carry another id than the request's: seen with requests that the node could not parse.
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
@@ -127,8 +153,17 @@ impl Endpoint {
         answer.get_mut("result").map(Value::take).ok_or_else(|| malformed("a result or an error"))
     }
 
-    /// The answer to `method` is no sense.
+    /// The answer to `method` is no sense: noted, and given back as an error. What a contract answers is not the node's
+    /// fault: there may be another contract at that address.
     pub fn malformed(&self, method: &str, expected: String) -> NodeError {
+        if method != "call" {
+            self.health().failed(&format!("{method}: expected {expected}"), Instant::now());
+        }
+        self.unexpected(method, expected)
+    }
+
+    /// As [`Self::malformed`], and not noted here.
+    fn unexpected(&self, method: &str, expected: String) -> NodeError {
         NodeError::Malformed { endpoint: self.name.clone(), method: method.to_owned(), expected }
     }
 
@@ -165,15 +200,6 @@ impl Endpoint {
             last_error: health.last_error.clone(),
         }
     }
-}
-
-/// The innermost cause, which says more than the outermost.
-fn root_cause(error: &dyn core::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 fn cut(text: &str) -> String {

@@ -23,14 +23,12 @@ const MAX_FILTERED_BLOCKS: u64 = 20_000;
 /// Blocks that one search walks through by receipts.
 const MAX_READ_BLOCKS: u64 = 256;
 
-/// Bytes of remembered events, roughly; the oldest blocks are forgotten beyond.
-const MAX_REMEMBERED_BYTES: usize = 64 << 20;
+/// Bytes of remembered events between two searches, roughly; the oldest blocks are forgotten beyond. There is an index for
+/// each node, gateway and way of reading.
+const MAX_REMEMBERED_BYTES: usize = 16 << 20;
 
 /// What an event takes besides its data.
 const EVENT_BYTES: usize = 512;
-
-/// Error code for a method that the node does not have.
-const NO_SUCH_METHOD: i64 = -32601;
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -65,7 +63,8 @@ impl EventIndex {
         range.into_iter().flatten().rev().flat_map(|(height, seen)| seen.iter().rev().map(|event| (*height, event)))
     }
 
-    /// Reads blocks from `newest` back, until `is_enough` says so, `oldest` is read or the bound is reached.
+    /// Reads blocks from `newest` back, until `is_enough` says so, `oldest` is read or the bound is reached. The caller
+    /// calls [`Self::forget`] afterwards.
     pub async fn extend(
         &mut self,
         endpoint: &Endpoint,
@@ -97,7 +96,6 @@ impl EventIndex {
             self.span = Some((from, self.span.map_or(to, |(_, high)| high)));
             walked += to - from + 1;
         }
-        self.forget();
         Ok(())
     }
 
@@ -153,19 +151,15 @@ impl EventIndex {
         }
     }
 
-    /// Keeps memory bounded: forgets the oldest blocks, and that they were read.
-    fn forget(&mut self) {
+    /// Keeps memory bounded: forgets the oldest blocks, and that they were read. To be called once a search has taken what
+    /// it found: the oldest blocks of a long backlog are those that are needed first.
+    pub fn forget(&mut self) {
         while self.remembered_bytes > MAX_REMEMBERED_BYTES {
             let Some((height, seen)) = self.events.pop_first() else { break };
             self.remembered_bytes -= seen.iter().map(|event| event.bytes).sum::<usize>();
             self.span = self.span.map(|(low, high)| (low.max(height + 1), high));
         }
     }
-}
-
-/// Whether the node said that it does not filter logs.
-pub(super) const fn has_no_filter(error: &NodeError) -> bool {
-    matches!(error, NodeError::Rpc { code: NO_SUCH_METHOD, .. })
 }
 
 /// A number, or hex text as `getLogs` shows it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cityrelay_api::inspect::{
-    Comparable, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
+    Comparable, Ended, Inspect, MAX_VERSION_CHARS, NodeReport, TransactionCounts, UnsignedCall, compare_nodes,
 };
 use cityrelay_api::source::NodeError;
 use cityrelay_api::target::TargetError;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
 use super::pool::{Pool, first_answer};
+use super::rpc::CallResult;
 use super::source::short;
 use crate::codec::json::prefixed;
 
@@ -36,6 +37,18 @@ impl Inspect for FiscoInspect {
     async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
         let to = short(contract)?;
         Err(first_answer!(self.pool.own_first(), |endpoint| endpoint.ask(to, data).await))
+    }
+
+    async fn try_call(&self, contract: Address, data: &[u8], by: Option<Address>) -> Result<Option<Ended>, NodeError> {
+        if by.is_some() {
+            return Ok(None);
+        }
+        let to = short(contract)?;
+        Err(first_answer!(self.pool.own_first(), |endpoint| {
+            endpoint.view(to, data).await.map(|CallResult { status, output }| {
+                Some(if status == 0 { Ended::Returned(output) } else { Ended::Reverted(output) })
+            })
+        }))
     }
 
     async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
@@ -84,6 +97,10 @@ impl Comparable for Endpoint {
         let answer = self.call(METHOD, vec![json!(self.node), json!(at.0)]).await?;
         let hash = answer.as_str().and_then(|hash| Hash32::from_hex(hash).ok());
         Ok((version, hash.ok_or_else(|| self.malformed(METHOD, format!("the hash of block {at}")))?))
+    }
+
+    async fn ailment(&self) -> Option<String> {
+        Self::ailment(self).await.unwrap_or_default()
     }
 }
 

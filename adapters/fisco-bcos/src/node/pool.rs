@@ -32,13 +32,20 @@ impl Pool {
         ranked
     }
 
+    /// As [`Self::ranked`], and how many of them are not paused: those come first.
+    pub fn ranked_and_usable(&self) -> (Vec<Arc<Endpoint>>, usize) {
+        let (now, ranked) = (Instant::now(), self.ranked());
+        let usable = ranked.iter().take_while(|endpoint| endpoint.health().is_usable(now)).count();
+        (ranked, usable)
+    }
+
     /// The endpoints that are not paused, best first; every one when all are.
     pub fn usable(&self) -> Vec<Arc<Endpoint>> {
-        let (now, mut usable) = (Instant::now(), self.ranked());
-        if usable.iter().any(|endpoint| endpoint.health().is_usable(now)) {
-            usable.retain(|endpoint| endpoint.health().is_usable(now));
+        let (mut ranked, usable) = self.ranked_and_usable();
+        if usable > 0 {
+            ranked.truncate(usable);
         }
-        usable
+        ranked
     }
 
     /// The operator's own endpoints first, then the others.

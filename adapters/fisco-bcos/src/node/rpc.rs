@@ -5,7 +5,7 @@ use cityrelay_core::hash::Hash32;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, UNKNOWN_ENTRY};
 use crate::codec::header::SealedHeader;
 use crate::codec::json::{bytes, header_from_json, prefixed, receipt_from_json};
 use crate::codec::json_transaction::{ShownTransaction, transaction_from_json};
@@ -14,9 +14,6 @@ use crate::codec::suite::CryptoSuite;
 
 /// Requests to one endpoint at the same time.
 const WIDTH: usize = 8;
-
-/// Error code for a transaction or receipt that the node does not have (`getTransaction`, `getTransactionReceipt`).
-const UNKNOWN_ENTRY: i64 = 3008;
 
 /// What a `call` gave.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use super::endpoint::Endpoint;
 use crate::codec::json::transaction_hashes;
 use crate::codec::json_transaction::{ShownTransaction, transaction_from_json};
 use crate::codec::suite::CryptoSuite;
-use crate::verify::set_change::CONSENSUS_CONTRACT;
+use crate::verify::set_change::is_consensus_contract;
 use crate::verify::update::{MAX_SET_CALLS, SetCall, SetChangeEvidence};
 
 /// The most transactions of a block whose receipts are fetched for evidence.
@@ -26,8 +26,11 @@ pub(super) async fn find(
     let shown = block.get("transactions").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
     let mut calls = Vec::new();
     for (position, transaction) in (0_u32..).zip(&shown) {
-        if let ShownTransaction::Native { data, .. } = transaction_from_json(suite, transaction).map_err(json)?
-            && data.to == CONSENSUS_CONTRACT
+        // What is shown for an Ethereum-signed transaction need not hash to its leaf: it would spoil the whole evidence.
+        if let ShownTransaction::Native { data, claimed_hash, .. } =
+            transaction_from_json(suite, transaction).map_err(json)?
+            && is_consensus_contract(&data.to)
+            && data.hash(suite) == claimed_hash
         {
             calls.push((position, *data));
         }

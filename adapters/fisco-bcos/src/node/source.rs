@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cityrelay_api::client::{from_opaque, to_opaque};
+use cityrelay_api::lookout::Lookout;
 use cityrelay_api::source::{
     AnchorAnswer, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError,
     ServedUpdate, Source,
 };
+use cityrelay_api::turns::{GRACE, Turns, furthest};
 use cityrelay_core::chain::{ChainPoint, Entry};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, Height, Index};
@@ -20,12 +21,15 @@ use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{VerifiedExtension, VerifiedHeader};
 use cityrelay_gateway::event::GatewayEvent;
 use cityrelay_gateway::query;
+use futures_util::future::{join, join_all};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+use super::ailment;
 use super::anchors;
 use super::confirm;
 use super::endpoint::Endpoint;
-use super::event_index::{EventIndex, Means, has_no_filter};
+use super::event_index::{EventIndex, Means};
 use super::pool::{Pool, first_answer};
 use super::proofs::{self, Wanted};
 use super::set_evidence;
@@ -35,9 +39,6 @@ use crate::verify::checkpoint::CheckpointProof;
 use crate::verify::client::FiscoClient;
 use crate::verify::sealer_set::SealerSet;
 use crate::verify::update::{ChainUpdate, MAX_UPDATE_HEADERS, UpdateHeader};
-
-/// How long slower nodes are waited for once one has answered with its height.
-const GRACE: Duration = Duration::from_millis(300);
 
 /// Bytes of one update at which it is cut: half of what an opaque value may have.
 const MAX_UPDATE_BYTES: usize = 8 << 20;
@@ -51,8 +52,8 @@ pub(super) struct FiscoSource {
     client: FiscoClient,
     pool: Arc<Pool>,
     indexes: Mutex<HashMap<IndexKey, Arc<tokio::sync::Mutex<EventIndex>>>>,
-    /// The set that the last served header listed, so that the next update need not ask for that header again.
-    last_set: Mutex<Option<(u64, Hash32)>>,
+    turns: Turns,
+    lookout: Arc<Lookout>,
 }
 
 /// What a node shows is remembered for each node apart: one that hides events must not spoil the others.
@@ -65,47 +66,86 @@ struct IndexKey {
 
 impl FiscoSource {
     pub fn new(client: FiscoClient, pool: Arc<Pool>) -> Self {
-        Self { client, pool, indexes: Mutex::default(), last_set: Mutex::default() }
+        Self { client, pool, indexes: Mutex::default(), turns: Turns::default(), lookout: Arc::default() }
     }
 
+    /// The headers that follow height `after`, as far as this endpoint has them, or `None` when it has none. Before them
+    /// comes the one at `after` itself: where it is not the one that is trusted, the client sees a fork.
     async fn update_from(&self, endpoint: &Endpoint, after: u64, max: u64) -> Result<Option<ChainUpdate>, NodeError> {
         let tip = endpoint.block_number().await?;
         let to = tip.min(after.saturating_add(max));
         if to <= after {
             return Ok(None);
         }
+        let (update, overlap) = self.headers_from(endpoint, after, to).await?;
+        Ok((update.headers.len() > overlap).then_some(update))
+    }
+
+    /// The header at `after` as far as this endpoint has it, and those that follow it up to `to`; and how many of them are at
+    /// `after`.
+    async fn headers_from(&self, endpoint: &Endpoint, after: u64, to: u64) -> Result<(ChainUpdate, usize), NodeError> {
         let suite = self.client.suite;
         let digest = |header: &BlockHeader| SealerSet::of_header(header).ok().map(|set| set.digest(suite));
-        let remembered = *self.last_set.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut before = match remembered.filter(|(height, _)| *height == after) {
-            Some((_, digest)) => Some(digest),
-            // A node that pruned it can't tell whether the next header lists another set; the client will.
-            None => endpoint.header(after).await.ok().and_then(|sealed| digest(&sealed.header)),
-        };
-        let mut headers = Vec::new();
+        let item = |sealed, evidence| UpdateHeader { sealed, skips_parent: false, evidence };
+        // A node that pruned it can't tell whether the next header lists another set; the client will.
+        let (known, fresh) = join(endpoint.header(after), endpoint.headers(after + 1, to)).await;
+        let known = known.ok();
+        let mut before = known.as_ref().and_then(|known| digest(&known.header));
+        // Block 0 has no signatures: there is no second one to be found.
+        let mut headers: Vec<_> = known.filter(|_| after > 0).map(|known| item(known, None)).into_iter().collect();
+        let overlap = headers.len();
         let mut size = 0;
-        for sealed in endpoint.headers(after + 1, to).await? {
+        for sealed in fresh? {
             let number = sealed.header.number;
             let listed = digest(&sealed.header);
             let is_change = before.is_some() && listed != before;
-            // Evidence helps, and is never needed: without it the statement alone decides.
             let evidence = match is_change {
-                true => set_evidence::find(endpoint, suite, number - 1).await.unwrap_or_default(),
+                true => match set_evidence::find(endpoint, suite, number - 1).await {
+                    Err(error @ NodeError::Unreachable { .. }) => return Err(error),
+                    // A node that has no such block any more can't help; the client decides what is enough.
+                    found => found.unwrap_or_default(),
+                },
                 false => None,
             };
-            let item = UpdateHeader { sealed, skips_parent: false, evidence };
+            let item = item(sealed, evidence);
             size += ChainUpdate { headers: vec![item.clone()] }.encode().len();
-            if size > MAX_UPDATE_BYTES && !headers.is_empty() {
+            if size > MAX_UPDATE_BYTES && headers.len() > overlap {
                 break;
             }
             headers.push(item);
             before = listed;
         }
-        if let (Some(last), Some(digest)) = (headers.last(), before) {
-            let remembered = Some((last.sealed.header.number, digest));
-            *self.last_set.lock().unwrap_or_else(PoisonError::into_inner) = remembered;
+        Ok((ChainUpdate { headers }, overlap))
+    }
+
+    /// Asks another node for one header, beside everything else.
+    fn look_out(&self, after: u64) {
+        let suite = self.client.suite;
+        let asked = self.lookout.ask(after, &self.pool.usable(), move |endpoint, at| async move {
+            confirm::newest_below(&endpoint, suite, at).await.ok()
+        });
+        asked.map(tokio::spawn);
+    }
+
+    async fn served(&self, after: u64, max: u64) -> Result<Option<ServedUpdate>, NodeError> {
+        let mut is_current = false;
+        let mut last = Pool::nobody();
+        let (mut endpoints, usable) = self.pool.ranked_and_usable();
+        self.turns.take(after, &mut endpoints, usable);
+        for endpoint in endpoints {
+            match self.update_from(&endpoint, after, max).await {
+                Ok(Some(update)) => {
+                    let shown = update.headers.iter().map(|item| (item.sealed.header.number, item.sealed.claimed_hash));
+                    self.lookout.served(&endpoint.name, shown);
+                    let update = to_opaque(NAME, &update);
+                    return Ok(Some(ServedUpdate { update, endpoint: endpoint.name.clone() }));
+                }
+                // Another node may be further on.
+                Ok(None) => is_current = true,
+                Err(error) => last = error,
+            }
         }
-        Ok((!headers.is_empty()).then_some(ChainUpdate { headers }))
+        if is_current { Ok(None) } else { Err(last) }
     }
 
     /// The index of one endpoint and gateway, by log filter or by receipts.
@@ -130,9 +170,17 @@ impl FiscoSource {
         for means in [Means::Filter, Means::Receipts] {
             let index = self.index(endpoint, gateway, means);
             let mut index = index.lock().await;
-            let is_found = |index: &EventIndex| index.newest_first(oldest, newest).any(|(_, seen)| fits(&seen.event));
+            // Before an event of an older index there is no checkpoint that would fit: the walk costs what is outstanding,
+            // however long the chain is.
+            let is_older = |event: &GatewayEvent| {
+                event.point().is_some_and(|(flow, point)| flow == request.flow && point.index < request.at_least)
+            };
+            let is_found = |index: &EventIndex| {
+                index.newest_first(oldest, newest).any(|(_, seen)| fits(&seen.event) || is_older(&seen.event))
+            };
             match index.extend(endpoint, gateway, means, oldest, newest, is_found).await {
-                Err(error) if means == Means::Filter && has_no_filter(&error) => continue,
+                // Whatever the node has against the filter, its receipts may tell. One that is away tells nothing.
+                Err(error) if means == Means::Filter && !matches!(error, NodeError::Unreachable { .. }) => continue,
                 result => result?,
             }
             let found: Vec<(u64, Hash32)> = index
@@ -141,6 +189,7 @@ impl FiscoSource {
                 .take(MAX_TRIED_CHECKPOINTS)
                 .map(|(height, seen)| (height, seen.transaction))
                 .collect();
+            index.forget();
             drop(index);
             for (height, transaction) in found {
                 let wanted = Wanted { height, transaction, gateway: request.gateway, flow: request.flow };
@@ -181,41 +230,13 @@ impl FiscoSource {
             })
             .filter_map(|(_, seen)| entry_of(&seen.event))
             .collect();
+        index.forget();
         drop(index);
         entries.reverse();
         entries.sort_by_key(Entry::index);
         entries.dedup();
         Ok(entries)
     }
-}
-
-/// Of all answers that come in time the furthest one: a node that lags, or hides something, hides it from nobody.
-async fn furthest<T: 'static>(
-    mut asked: JoinSet<Result<T, NodeError>>,
-    place: impl Fn(&T) -> u64,
-) -> Result<T, NodeError> {
-    let mut best: Option<T> = None;
-    let mut last = Pool::nobody();
-    let mut deadline: Option<Instant> = None;
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let next = match left {
-            None => asked.join_next().await,
-            Some(left) => tokio::time::timeout(left, asked.join_next()).await.unwrap_or_default(),
-        };
-        match next {
-            None => break,
-            Some(Ok(Ok(answer))) => {
-                if best.as_ref().is_none_or(|best| place(best) < place(&answer)) {
-                    best = Some(answer);
-                }
-                deadline = deadline.or_else(|| Some(Instant::now() + GRACE));
-            }
-            Some(Ok(Err(error))) => last = error,
-            Some(Err(_)) => {}
-        }
-    }
-    best.ok_or(last)
 }
 
 async fn hint_from(endpoint: &Endpoint, gateway: [u8; 20], flow: Flow) -> Result<ChainPoint, NodeError> {
@@ -229,38 +250,34 @@ async fn hint_from(endpoint: &Endpoint, gateway: [u8; 20], flow: Flow) -> Result
 #[async_trait]
 impl Source for FiscoSource {
     async fn tip(&self) -> Result<Height, NodeError> {
-        let mut asked = JoinSet::new();
-        for endpoint in self.pool.ranked() {
-            asked.spawn(async move { endpoint.block_number().await });
-        }
-        furthest(asked, |height| *height).await.map(Height)
+        let endpoints = self.pool.ranked();
+        let asked = endpoints.iter().map(|endpoint| endpoint.block_number());
+        let height = furthest(asked, |height| *height, || sleep(GRACE)).await;
+        height.map(Height).map_err(|error| error.unwrap_or_else(Pool::nobody))
     }
 
     async fn next_update(&self, after: Height, max_headers: u32) -> Result<Option<ServedUpdate>, NodeError> {
-        let max = u64::from(max_headers).clamp(1, u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX));
-        let mut is_current = false;
-        let mut last = Pool::nobody();
-        for endpoint in self.pool.ranked() {
-            match self.update_from(&endpoint, after.0, max).await {
-                Ok(Some(update)) => {
-                    let update = to_opaque(NAME, &update);
-                    return Ok(Some(ServedUpdate { update, endpoint: endpoint.name.clone() }));
-                }
-                // Another node may be further on.
-                Ok(None) => is_current = true,
-                Err(error) => last = error,
-            }
-        }
-        if is_current { Ok(None) } else { Err(last) }
+        let served = self.served(after.0, most_headers(max_headers)).await;
+        self.look_out(after.0);
+        served
+    }
+
+    async fn other_branch(&self, after: Height, max_headers: u32) -> Option<ServedUpdate> {
+        let apart = self.lookout.take_apart(after.0)?;
+        let endpoint = self.pool.all().iter().find(|endpoint| endpoint.name == apart.endpoint)?;
+        let tip = endpoint.block_number().await.ok()?;
+        let to = tip.min(apart.height.saturating_add(most_headers(max_headers)));
+        let (branch, _) = self.headers_from(endpoint, apart.height, to).await.ok()?;
+        let is_there = !branch.headers.is_empty();
+        is_there.then(|| ServedUpdate { update: to_opaque(NAME, &branch), endpoint: apart.endpoint })
     }
 
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
         let to = short(gateway)?;
-        let mut asked = JoinSet::new();
-        for endpoint in self.pool.usable() {
-            asked.spawn(async move { hint_from(&endpoint, to, flow).await });
-        }
-        furthest(asked, |point: &ChainPoint| point.index.0).await
+        let endpoints = self.pool.usable();
+        let asked = endpoints.iter().map(|endpoint| hint_from(endpoint, to, flow));
+        let point = furthest(asked, |point| point.index, || sleep(GRACE)).await;
+        point.map_err(|error| error.unwrap_or_else(Pool::nobody))
     }
 
     async fn head_proof(&self, request: &HeadProofRequest) -> Result<HeadProofAnswer, NodeError> {
@@ -340,6 +357,12 @@ impl Source for FiscoSource {
         Err(first_answer!(self.pool.ranked(), |endpoint| endpoint.pool_size().await.map(Some)))
     }
 
+    async fn ailment(&self) -> Result<Option<String>, NodeError> {
+        let endpoints = self.pool.usable();
+        let asked = endpoints.iter().map(|endpoint| async { (endpoint.name.clone(), endpoint.ailment().await) });
+        ailment::combined(join_all(asked).await, Pool::nobody())
+    }
+
     async fn anchors(&self, at: Option<Height>) -> Vec<AnchorAnswer> {
         anchors::ask(self.pool.all(), self.client.suite, at).await
     }
@@ -349,9 +372,15 @@ impl Source for FiscoSource {
     }
 
     fn report_lie(&self, endpoint: &str, check: &'static str) {
-        *self.last_set.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lookout.forget();
         self.pool.report_lie(endpoint, check);
     }
+}
+
+/// How many headers an update may have beside the one that is trusted.
+fn most_headers(wanted: u32) -> u64 {
+    let most = u64::try_from(MAX_UPDATE_HEADERS).unwrap_or(u64::MAX).saturating_sub(1);
+    u64::from(wanted).clamp(1, most)
 }
 
 /// The 20-byte form that this chain's contracts have.

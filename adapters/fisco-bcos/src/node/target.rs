@@ -19,7 +19,7 @@ use cityrelay_gateway::call::{EncodedCall, encode_for};
 use cityrelay_gateway::cost::{deliver_cost, settle_cost};
 use cityrelay_gateway::query::{self, LaneStage, LaneStatus};
 use cityrelay_gateway::refusal::{Refusal, Remedy};
-use rand::RngCore;
+use rand::Rng;
 use serde_json::json;
 
 use super::config::ChainConfig;
@@ -31,6 +31,7 @@ use crate::NAME;
 use crate::codec::account::SecretKey;
 use crate::codec::json::{bytes, prefixed};
 use crate::codec::transaction::{Transaction, TransactionData};
+use crate::verify::checkpoint::NONCE_CHARACTERS;
 
 /// How long a transaction counts as pending after it was handed over: a node answers when it is executed, and shows
 /// nothing of it before.
@@ -338,9 +339,12 @@ impl Target for FiscoTarget {
     }
 }
 
-/// 128 random bits as 32 hex characters: the form that the checkpoint rule knows.
+/// As many random decimal digits as the checkpoint rule knows characters, the first not 0: more than 2^106 nonces.
+///
+/// Nodes before 3.3.0 read the text as a number and fail on any letter (`TransactionImpl.cpp:nonce`, `BlockImpl.cpp`; v3.0.0
+/// to v3.2.7). Later ones compare it as text.
 fn drawn_nonce() -> String {
-    let mut bytes = [0; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
+    let mut rng = rand::rng();
+    let mut digit = |lowest: char| rng.random_range(lowest..='9');
+    (0..NONCE_CHARACTERS).map(|place| digit(if place == 0 { '1' } else { '0' })).collect()
 }

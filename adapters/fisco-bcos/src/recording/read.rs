@@ -62,7 +62,8 @@ pub fn read(client: &FiscoClient, anchor: &TrustedState, recording: &Value) -> R
             };
             let time = UnixMillis(sealed.header.timestamp);
             let update = ChainUpdate { headers: vec![UpdateHeader { sealed, skips_parent, evidence: None }] };
-            steps.push(RecordedStep { height, time, update: to_opaque(NAME, &update), statement, body: entry.clone() });
+            let update = to_opaque(NAME, &update);
+            steps.push(RecordedStep { height, time, update, refusal: None, statement, body: entry.clone() });
         }
         if height >= anchor.height && listed.is_some() {
             set = listed;

@@ -26,7 +26,7 @@ pub const CHECKPOINT_FUNCTION: &str = "checkpoint(bytes32,uint8)";
 /// The gateway's event, with keccak's topic on every chain.
 pub const CHECKPOINT_EVENT: &str = "Checkpoint(bytes32,uint8,uint64,bytes32)";
 
-/// Characters of the nonce that our transactions draw: 128 bits in hex.
+/// Characters of a checkpoint's nonce.
 pub const NONCE_CHARACTERS: usize = 32;
 
 /// Words of the longest Merkle proof: three for each level of 2^17 leaves.
@@ -130,7 +130,7 @@ pub fn checkpoint_input(flow: Flow) -> Vec<u8> {
     input
 }
 
-/// Whether `nonce` has the form that our transactions draw.
+/// Whether `nonce` has the form of a checkpoint's. What our transactions draw are decimal digits.
 #[must_use]
 pub fn is_strict_nonce(nonce: &str) -> bool {
     nonce.len() == NONCE_CHARACTERS && nonce.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,5 +1,6 @@
 //! The light client itself: headers in order, then heads at them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cityrelay_core::chain::ChainPoint;
@@ -11,12 +12,12 @@ use cityrelay_core::light_client::{Header, HoldReason, LightClient, ProofStrengt
 use super::checkpoint::{CheckpointProof, CheckpointRule, verify_checkpoint};
 use super::header::{verify_form, verify_number, verify_parent};
 use super::sealer_set::SealerSet;
-use super::set_change::{verify_evidence, verify_old_support};
+use super::set_change::{has_old_support, is_explained_by};
 use super::signatures::verify_quorum;
 use super::state::{MAX_STATEMENTS, Roots, TrustedState};
 use super::update::{ChainUpdate, UpdateHeader};
 use crate::codec::header::SealedHeader;
-use crate::codec::suite::CryptoSuite;
+use crate::codec::suite::{CryptoSuite, PublicKey};
 
 /// First byte of [`Header::detail`]: the form with two roots.
 const DETAIL_VERSION: u8 = 1;
@@ -52,8 +53,7 @@ impl FiscoClient {
     /// Checks a header that should follow the trusted one, and moves `state` there.
     ///
     /// Checks, in order: number and parent; form and hash; the set it lists is the one in force, or a sound other one;
-    /// signatures and quorum of the listed set; for another set the support of the old one, the replay of the evidence
-    /// where there is some, and the statement that confirms it.
+    /// signatures and quorum of the listed set; for another set [`Self::follow`].
     fn advance(&self, state: &mut TrustedState, item: &UpdateHeader, now: UnixMillis) -> Result<Step, Refusal> {
         let header = &item.sealed.header;
         let trusted = state.hash;
@@ -71,22 +71,19 @@ impl FiscoClient {
                 return Err(Refusal::new("skipped-set", state.set.digest(self.suite), set.digest(self.suite)));
             }
             let signers = verify_quorum(self.suite, &set, &hash, &item.sealed.signatures)?;
-            verify_old_support(&state.set, &signers)?;
-            // An anchor has no roots to check evidence with; the statement below decides there alone.
-            if let (Some(evidence), Some(roots)) = (&item.evidence, &state.roots) {
-                verify_evidence(self.suite, roots, &state.set, &set, evidence)?;
+            if let Some(reason) = self.follow(state, item, &set, &signers)? {
+                return Ok(Step::Held(reason));
             }
-            let height = Height(header.number);
-            let digest = set.digest(self.suite);
-            match state.statements.iter().find(|statement| statement.height == height) {
-                None => return Ok(Step::Held(HoldReason::SetUnconfirmed { height, digest })),
-                Some(statement) if statement.digest != digest => {
-                    return Err(Refusal::new("set-statement", statement.digest, digest));
-                }
-                Some(_) => state.set = set,
-            }
+            state.set = set;
         } else {
             verify_quorum(self.suite, &state.set, &hash, &item.sealed.signatures)?;
+        }
+        state.remember(state.height, state.hash);
+        if item.skips_parent {
+            state.remember(before, parent);
+        }
+        if is_change {
+            state.recent.clear();
         }
         let timestamp = UnixMillis(header.timestamp);
         let detail = DETAIL_UNSEEN.to_vec();
@@ -101,18 +98,52 @@ impl FiscoClient {
         Ok(Step::Final { unseen, header, is_change })
     }
 
-    /// Judges a header at the trusted height: the same one is skipped, another one with a quorum is proof of a fork.
-    fn compare(&self, state: &TrustedState, sealed: &SealedHeader) -> Result<(), Refusal> {
-        if sealed.header.hash(self.suite) == state.hash {
-            return Ok(());
+    /// Judges a header that lists another set, which signed it. Gives what it waits for, or nothing when the set may be
+    /// adopted.
+    ///
+    /// Checks, in order: `old-set-support`, more than the faulty weight of the old set signed it; `set-change-replay`, the
+    /// calls of the block before it lead from the old set to this one; a statement confirms the set (`set-statement` for
+    /// another one); without a statement `set-change-evidence`, there are such calls at all. What an honest chain may do
+    /// is held back. Right after an anchor there are no roots to check calls with, and the statement decides alone.
+    fn follow(
+        &self,
+        state: &TrustedState,
+        item: &UpdateHeader,
+        set: &SealerSet,
+        signers: &BTreeSet<PublicKey>,
+    ) -> Result<Option<HoldReason>, Refusal> {
+        let (height, digest) = (Height(item.sealed.header.number), set.digest(self.suite));
+        let not_followed = |check| Ok(Some(HoldReason::SetNotFollowed { height, digest, check }));
+        if !has_old_support(&state.set, signers) {
+            return not_followed("old-set-support");
         }
+        if let (Some(evidence), Some(roots)) = (&item.evidence, &state.roots)
+            && !is_explained_by(self.suite, roots, &state.set, set, evidence)?
+        {
+            return not_followed("set-change-replay");
+        }
+        match state.statements.iter().find(|statement| statement.height == height) {
+            Some(statement) if statement.digest == digest => Ok(None),
+            Some(statement) => Err(Refusal::new("set-statement", statement.digest, digest)),
+            None if item.evidence.is_none() && state.roots.is_some() => not_followed("set-change-evidence"),
+            None => Ok(Some(HoldReason::SetUnconfirmed { height, digest })),
+        }
+    }
+
+    /// Judges a header at the trusted height or below it: the same one, and one that is not remembered, is skipped; another
+    /// one with a quorum is proof of a fork.
+    fn compare(&self, state: &TrustedState, sealed: &SealedHeader) -> Result<(), Refusal> {
+        let height = Height(sealed.header.number);
+        let recent = || state.recent.iter().find(|(of, _)| *of == height).map(|(_, hash)| *hash);
+        let known = if height == state.height { Some(state.hash) } else { recent() };
+        let Some(known) = known.filter(|known| sealed.header.hash(self.suite) != *known) else { return Ok(()) };
         let (hash, _) = verify_form(self.suite, sealed)?;
         if !state.set.is_listed_by(&sealed.header) {
             let listed = SealerSet::of_header(&sealed.header)?;
             return Err(Refusal::new("sealer-set", state.set.digest(self.suite), listed.digest(self.suite)));
         }
         verify_quorum(self.suite, &state.set, &hash, &sealed.signatures)?;
-        Err(Refusal::new("equivocation", state.hash, hash).equivocation())
+        Err(Refusal::new("equivocation", known, hash).equivocation())
     }
 
     /// Why nothing is believed any more, when the last final header is too old.
@@ -141,10 +172,10 @@ impl LightClient for FiscoClient {
     }
 
     /// Checks, in order: `update-empty`; the last final header is young enough, else everything is held back as
-    /// `trust-expired`; then for each header at the trusted height whether it is the
-    /// trusted one (`equivocation`), and for each above it every check of [`verify_number`], [`verify_parent`] (and
-    /// `header-parent-hash`), [`verify_form`], [`verify_quorum`] and of a set change. The caller still owes: the statement for a set change comes from somebody
-    /// who is believed.
+    /// `trust-expired`; then for each header at the trusted height, or at one of the heights before it that are
+    /// remembered, whether it is the one we hold (`equivocation`), and for each above it every check of [`verify_number`],
+    /// [`verify_parent`] (and `header-parent-hash`), [`verify_form`], [`verify_quorum`] and of a set change. The caller
+    /// still owes: the statement for a set change comes from somebody who is believed.
     fn verify_update(&self, trusted: &TrustedState, update: &ChainUpdate, now: UnixMillis) -> Verdict<TrustedState> {
         if update.headers.is_empty() {
             return Verdict::Refused(Refusal::new("update-empty", 1_u64, 0_u64));
@@ -157,10 +188,7 @@ impl LightClient for FiscoClient {
         let mut set_changes = Vec::new();
         for item in &update.headers {
             let height = Height(item.sealed.header.number);
-            if height < state.height {
-                continue;
-            }
-            if height == state.height {
+            if height <= state.height {
                 match self.compare(&state, &item.sealed) {
                     Ok(()) => continue,
                     Err(refusal) => return Verdict::Refused(refusal.at(height)),

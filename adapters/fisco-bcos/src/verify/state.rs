@@ -10,6 +10,9 @@ use crate::codec::binary::{BinaryError, Decoder, Encoder};
 /// The most confirmed set changes that wait for their headers.
 pub const MAX_STATEMENTS: usize = 16;
 
+/// The most earlier headers that others are compared with.
+pub const MAX_RECENT: usize = 64;
+
 /// The last final header, the set that sealed it, and the changes that were confirmed ahead.
 ///
 /// No header is kept back in it: one under an unconfirmed set is asked for again after the confirmation.
@@ -27,6 +30,8 @@ pub struct TrustedState {
     pub trusted_since: Option<UnixMillis>,
     /// Confirmed changes, ascending by height.
     pub statements: Vec<SetStatement>,
+    /// Heights and hashes of the final headers before it that the same set sealed, ascending, at most [`MAX_RECENT`].
+    pub recent: Vec<(Height, Hash32)>,
 }
 
 /// The roots of a header that proofs hang on.
@@ -42,12 +47,20 @@ impl TrustedState {
     /// The state that an operator's anchor gives.
     #[must_use]
     pub const fn anchored(height: Height, hash: Hash32, set: SealerSet) -> Self {
-        Self { height, hash, set, roots: None, trusted_since: None, statements: Vec::new() }
+        Self { height, hash, set, roots: None, trusted_since: None, statements: Vec::new(), recent: Vec::new() }
+    }
+
+    /// Keeps a final header among the recent ones.
+    pub(super) fn remember(&mut self, height: Height, hash: Hash32) {
+        self.recent.push((height, hash));
+        let surplus = self.recent.len().saturating_sub(MAX_RECENT);
+        self.recent.drain(..surplus);
     }
 }
 
 impl AdapterValue for TrustedState {
-    const VERSION: u16 = 1;
+    /// Version 1 ended before the recent headers.
+    const VERSION: u16 = 2;
 
     fn encode(&self) -> Vec<u8> {
         let mut encoder = Encoder::default();
@@ -74,11 +87,18 @@ impl AdapterValue for TrustedState {
             encoder.number(statement.height.0);
             encoder.hash(&statement.digest);
         }
+        encoder.count(self.recent.len());
+        for (height, hash) in &self.recent {
+            encoder.number(height.0);
+            encoder.hash(hash);
+        }
         encoder.into_bytes()
     }
 
     fn decode(version: u16, bytes: &[u8]) -> Result<Self, Refusal> {
-        expect_version(Self::VERSION, version)?;
+        if version != 1 {
+            expect_version(Self::VERSION, version)?;
+        }
         let mut decoder = Decoder::new(bytes);
         let height = Height(decoder.number().map_err(encoding)?);
         let hash = decoder.hash().map_err(encoding)?;
@@ -98,11 +118,15 @@ impl AdapterValue for TrustedState {
             let statements = (0..count)
                 .map(|_| Ok(SetStatement { height: Height(decoder.number()?), digest: decoder.hash()? }))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok((roots, trusted_since, statements))
+            let count = if version == 1 { 0 } else { decoder.count(MAX_RECENT, 40)? };
+            let recent = (0..count)
+                .map(|_| Ok((Height(decoder.number()?), decoder.hash()?)))
+                .collect::<Result<Vec<_>, BinaryError>>()?;
+            Ok((roots, trusted_since, statements, recent))
         };
-        let (roots, trusted_since, statements) = read(&mut decoder).map_err(encoding)?;
+        let (roots, trusted_since, statements, recent) = read(&mut decoder).map_err(encoding)?;
         decoder.finish().map_err(encoding)?;
-        Ok(Self { height, hash, set, roots, trusted_since, statements })
+        Ok(Self { height, hash, set, roots, trusted_since, statements, recent })
     }
 }
 
@@ -133,13 +157,14 @@ mod tests {
             roots: Some(Roots { transactions: Hash32([2; 32]), receipts: Hash32([3; 32]) }),
             trusted_since: Some(UnixMillis(7)),
             statements: vec![SetStatement { height: Height(9), digest: Hash32([4; 32]) }],
+            recent: vec![(Height(4), Hash32([5; 32]))],
             ..TrustedState::anchored(Height(5), Hash32([1; 32]), set)
         }
     }
 
     #[test]
     fn the_encoding_is_golden() {
-        let expected = format!(
+        let before = format!(
             "{:016x}{}{:08x}{}{:016x}01{}{}01{:016x}{:08x}{:016x}{}",
             5,
             "01".repeat(32),
@@ -153,22 +178,27 @@ mod tests {
             9,
             "04".repeat(32)
         );
+        let expected = format!("{before}{:08x}{:016x}{}", 1, 4, "05".repeat(32));
         assert_eq!(hex::encode(state().encode()), expected);
-        assert_eq!(TrustedState::decode(1, &state().encode()), Ok(state()));
+        assert_eq!(TrustedState::decode(2, &state().encode()), Ok(state()));
+        let first = TrustedState { recent: Vec::new(), ..state() };
+        assert_eq!(TrustedState::decode(1, &hex::decode(before).unwrap()), Ok(first), "what version 1 wrote");
     }
 
     #[test]
     fn every_shorter_prefix_and_one_more_byte_are_refused() {
         let bytes = state().encode();
         for length in 0..bytes.len() {
-            assert!(TrustedState::decode(1, &bytes[..length]).is_err(), "{length}");
+            assert!(TrustedState::decode(2, &bytes[..length]).is_err(), "{length}");
         }
         let longer = [bytes.as_slice(), &[0]].concat();
-        assert_eq!(TrustedState::decode(1, &longer).unwrap_err().check, "encoding");
+        assert_eq!(TrustedState::decode(2, &longer).unwrap_err().check, "encoding");
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
-        assert_eq!(TrustedState::decode(2, &state().encode()).unwrap_err().check, "encoding-version");
+        for version in [0, 3] {
+            assert_eq!(TrustedState::decode(version, &state().encode()).unwrap_err().check, "encoding-version");
+        }
     }
 }

@@ -23,11 +23,13 @@ pub struct TestChain {
     pub nodes: Vec<Node>,
     pub height: u64,
     pub tip: Hash32,
+    /// The compatibility version that headers carry.
+    pub version: u32,
 }
 
 impl TestChain {
     pub fn new(suite: CryptoSuite, weights: &[u64]) -> Self {
-        let mut chain = Self { suite, nodes: Vec::new(), height: 1, tip: GENESIS };
+        let mut chain = Self { suite, nodes: Vec::new(), height: 1, tip: GENESIS, version: 0x0310_0400 };
         for (seed, weight) in (1..).zip(weights) {
             chain.add(seed, *weight);
         }
@@ -47,7 +49,7 @@ impl TestChain {
     /// The next header over these leaves, not sealed yet.
     pub fn header(&self, transactions: &[Hash32], receipts: &[Hash32]) -> BlockHeader {
         BlockHeader {
-            version: 0x0310_0400,
+            version: self.version,
             parents: vec![Parent { number: self.height, hash: self.tip }],
             txs_root: merkle::root(self.suite, transactions).0.to_vec(),
             receipts_root: merkle::root(self.suite, receipts).0.to_vec(),

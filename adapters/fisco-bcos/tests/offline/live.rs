@@ -88,7 +88,9 @@ fn a_set_change_waits_for_its_statement_and_earlier_headers_become_final() {
             assert_eq!(state.height, Height(48));
             assert_eq!(headers.len(), 47);
             assert!(set_changes.is_empty());
-            assert_eq!(reason, HoldReason::SetUnconfirmed { height: Height(49), digest });
+            // A recording has a statement for each change, and no evidence.
+            let check = "set-change-evidence";
+            assert_eq!(reason, HoldReason::SetNotFollowed { height: Height(49), digest, check });
         }
         other => panic!("{other:?}"),
     }

@@ -14,12 +14,12 @@ use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use cityrelay_gateway::query;
 use serde_json::{Value, json};
 
-use crate::gateway_chain::{DOMAIN, GATEWAY, GatewayChain, checkpoint, flow, lane, message, point};
+use crate::gateway_chain::{DOMAIN, GATEWAY, GatewayChain, checkpoint, flow, lane, message, point, send};
 use crate::nodes::{configure, section};
 use crate::stand_in::StandInNode;
 
 /// The chain at one own stand-in whose gateway stands at `stands`.
-async fn serve(chain: &GatewayChain, stands: ChainPoint, filters_logs: bool) -> (Arc<dyn Chain>, StandInNode) {
+pub async fn serve(chain: &GatewayChain, stands: ChainPoint, filters_logs: bool) -> (Arc<dyn Chain>, StandInNode) {
     let node = StandInNode::serve(&chain.blocks, chain.chain.height).await;
     node.edit(|script| script.filters_logs = filters_logs);
     stand(&node, stands);
@@ -28,7 +28,7 @@ async fn serve(chain: &GatewayChain, stands: ChainPoint, filters_logs: bool) -> 
     (configure(&section), node)
 }
 
-fn stand(node: &StandInNode, at: ChainPoint) {
+pub fn stand(node: &StandInNode, at: ChainPoint) {
     let answer = |word: Hash32| json!({ "blockNumber": 1, "output": word.to_string(), "status": 0 });
     node.edit(|script| {
         let key = |data: Vec<u8>| format!("0x{}", hex::encode(data));
@@ -37,7 +37,7 @@ fn stand(node: &StandInNode, at: ChainPoint) {
     });
 }
 
-fn request(at_least: u64, oldest: u64, newest: u64) -> HeadProofRequest {
+pub fn request(at_least: u64, oldest: u64, newest: u64) -> HeadProofRequest {
     HeadProofRequest {
         gateway: Address::from_20(GATEWAY),
         flow: flow(),
@@ -47,14 +47,14 @@ fn request(at_least: u64, oldest: u64, newest: u64) -> HeadProofRequest {
     }
 }
 
-async fn header(chain: &Arc<dyn Chain>, height: Height) -> VerifiedHeader {
+pub async fn header(chain: &Arc<dyn Chain>, height: Height) -> VerifiedHeader {
     let served = chain.source().next_update(Height(1), 100).await.unwrap().unwrap();
     let verdict = chain.client().verify_update(DOMAIN, &chain.anchor(), &served.update, UnixMillis(0));
     let VerifiedUpdate::Advanced { headers, .. } = verdict else { panic!("{verdict:?}") };
     headers.into_iter().find(|header| header.height() == height).unwrap()
 }
 
-fn claim(height: Height, proof: cityrelay_core::opaque::Opaque) -> Claim {
+pub fn claim(height: Height, proof: cityrelay_core::opaque::Opaque) -> Claim {
     Claim {
         flow: flow(),
         first: Index(1),
@@ -90,6 +90,20 @@ async fn a_checkpoint_is_found_proved_verified_and_confirmed_in_both_suites_by_b
 }
 
 #[tokio::test]
+async fn a_node_whose_filter_fails_in_any_way_is_read_by_its_receipts() {
+    for code in [-32601, -32603, -32602, -32700, 3006, -1] {
+        let (chain, node) = serve(&GatewayChain::with_two_messages(CryptoSuite::Standard), point(2), true).await;
+        node.edit(|script| script.filter_error = Some(code));
+        let answer = chain.source().head_proof(&request(1, 2, 7)).await.unwrap();
+        assert!(matches!(answer, HeadProofAnswer::Proof { height: Height(6), .. }), "{code}: {answer:?}");
+    }
+    let (chain, node) = serve(&GatewayChain::with_two_messages(CryptoSuite::Standard), point(2), true).await;
+    node.edit(|script| script.filter_answer = Some(json!({ "logs": [] })));
+    let answer = chain.source().head_proof(&request(1, 2, 7)).await.unwrap();
+    assert!(matches!(answer, HeadProofAnswer::Proof { height: Height(6), .. }), "{answer:?}");
+}
+
+#[tokio::test]
 async fn blocks_are_read_once() {
     let (chain, node) = serve(&GatewayChain::with_two_messages(CryptoSuite::Standard), point(2), true).await;
     let source = chain.source();
@@ -106,6 +120,22 @@ async fn nothing_new_and_a_missing_checkpoint_are_told_apart() {
     assert!(matches!(source.head_proof(&request(3, 2, 7)).await.unwrap(), HeadProofAnswer::NothingNew));
     assert!(matches!(source.head_proof(&request(1, 2, 5)).await.unwrap(), HeadProofAnswer::NeedsCheckpoint));
     assert_eq!(source.head_hint(Address::from_20(GATEWAY), flow()).await.unwrap(), point(2));
+}
+
+#[tokio::test]
+async fn a_missing_checkpoint_is_told_without_a_walk_through_the_history() {
+    let mut chain = GatewayChain::new(CryptoSuite::Standard);
+    for _ in 0..100 {
+        chain.add(Vec::new());
+    }
+    chain.add(vec![send(1, 1)]);
+    chain.add(vec![send(2, 2)]);
+    let newest = chain.chain.height;
+    let (configured, node) = serve(&chain, point(2), true).await;
+    let answer = configured.source().head_proof(&request(2, 2, newest)).await.unwrap();
+    assert!(matches!(answer, HeadProofAnswer::NeedsCheckpoint), "{answer:?}");
+    assert_eq!(node.calls("getLogs"), 1);
+    assert!(node.calls("getBlockByNumber") < 10, "{} blocks were read", node.calls("getBlockByNumber"));
 }
 
 #[tokio::test]
@@ -177,14 +207,13 @@ async fn confirmable()
 
 #[tokio::test]
 async fn an_own_node_that_says_anything_else_disagrees() {
-    let edits: [fn(&mut Value); 7] = [
+    let edits: [fn(&mut Value); 6] = [
         |block| block["block"]["timestamp"] = json!(1),
         |block| block["transactions"][1]["getTransaction"]["to"] = json!("0x00000000000000000000000000000000000000ee"),
         |block| block["transactions"][1]["getTransaction"]["input"] = json!("0x"),
         |block| block["transactions"][1]["getTransaction"]["type"] = json!(1),
         |block| block["transactions"][1]["getTransaction"]["groupID"] = json!(""),
         |block| block["transactions"][1]["getTransactionReceipt"]["status"] = json!(16),
-        |block| block["transactions"][1]["hash"] = json!("0x00"),
     ];
     for edit in edits {
         let (chain, node, header, extension, proof) = confirmable().await;
@@ -192,6 +221,23 @@ async fn an_own_node_that_says_anything_else_disagrees() {
         let gateway = Address::from_20(GATEWAY);
         let answer = chain.source().confirm_extension(&header, gateway, &extension, &proof).await.unwrap();
         assert_eq!(answer, Confirmation::Disagrees);
+    }
+}
+
+/// Nodes may archive old transactions and receipts, and keep the headers.
+#[tokio::test]
+async fn an_own_node_that_has_dropped_the_transaction_or_its_receipt_says_nothing_against_the_head() {
+    let drops: [fn(&mut Value); 3] = [
+        |block| block["transactions"] = json!([]),
+        |block| drop(block["transactions"][1].as_object_mut().unwrap().remove("getTransaction")),
+        |block| drop(block["transactions"][1].as_object_mut().unwrap().remove("getTransactionReceipt")),
+    ];
+    for dropped in drops {
+        let (chain, node, header, extension, proof) = confirmable().await;
+        node.edit(|script| dropped(script.blocks.get_mut(&6).unwrap()));
+        let gateway = Address::from_20(GATEWAY);
+        let answer = chain.source().confirm_extension(&header, gateway, &extension, &proof).await.unwrap();
+        assert_eq!(answer, Confirmation::NotYet);
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod anchors;
+mod attacks;
 #[path = "../offline/chain.rs"]
 mod chain;
 mod gateway_chain;
@@ -13,3 +14,4 @@ mod stand_in;
 mod tls;
 mod transactions;
 mod updates;
+mod versions;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
@@ -27,10 +30,16 @@ pub struct Script {
     pub submitted: Vec<String>,
     /// Whether `getLogs` is there.
     pub filters_logs: bool,
+    /// Answer `getLogs` with this error code instead.
+    pub filter_error: Option<i64>,
+    /// Answer `getLogs` with this instead.
+    pub filter_answer: Option<Value>,
     /// The sealer list for the next block, where it is not the one that the next recorded header lists.
     pub sealers: Option<Value>,
     /// Answer every request with these bytes instead.
     pub garbage: Option<String>,
+    /// Answer every request with this status and, where it is not empty, this `Retry-After` instead.
+    pub refuses: Option<(u16, String)>,
     /// Wait before every answer.
     pub delay: Duration,
     /// How often each method was called.
@@ -67,18 +76,30 @@ impl StandInNode {
     }
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, body: Bytes) -> String {
+async fn answer(State(script): State<Arc<Mutex<Script>>>, body: Bytes) -> Response {
     let delay = script.lock().unwrap().delay;
     tokio::time::sleep(delay).await;
-    let request: Value = serde_json::from_slice(&body).unwrap();
     let mut script = script.lock().unwrap();
+    let Some((status, wait)) = script.refuses.clone() else {
+        return read_and_answer(&mut script, &body).into_response();
+    };
+    *script.calls.entry("refused".to_owned()).or_default() += 1;
+    let mut headers = HeaderMap::new();
+    if !wait.is_empty() {
+        headers.insert(RETRY_AFTER, wait.parse().unwrap());
+    }
+    (StatusCode::from_u16(status).unwrap(), headers).into_response()
+}
+
+fn read_and_answer(script: &mut Script, body: &Bytes) -> String {
+    let request: Value = serde_json::from_slice(body).unwrap();
     if let Some(garbage) = &script.garbage {
         return garbage.clone();
     }
     let method = request["method"].as_str().unwrap().to_owned();
     *script.calls.entry(method.clone()).or_default() += 1;
     let id = &request["id"];
-    match result(&mut script, &method, &request["params"]) {
+    match result(script, &method, &request["params"]) {
         Ok(result) => json!({ "id": id, "jsonrpc": "2.0", "result": result }).to_string(),
         Err((code, message)) => {
             json!({ "id": id, "jsonrpc": "2.0", "error": { "code": code, "message": message } }).to_string()
@@ -110,6 +131,8 @@ fn result(script: &mut Script, method: &str, params: &Value) -> Result<Value, (i
             script.sent.clone().unwrap_or(Err((10002, "TxPoolIsFull")))
         }
         "getSealerList" => Ok(script.sealers.clone().unwrap_or_else(|| next_sealers(script))),
+        "getLogs" if script.filter_error.is_some() => Err((script.filter_error.unwrap(), "the filter failed")),
+        "getLogs" if script.filter_answer.is_some() => Ok(script.filter_answer.clone().unwrap()),
         "getLogs" if script.filters_logs => Ok(logs(script, &params[1])),
         _ => Err((-32601, "The method does not exist/is not available.")),
     }

@@ -88,6 +88,44 @@ async fn is_unreachable(source: Arc<dyn Source>) -> bool {
     matches!(source.tip().await, Err(NodeError::Unreachable { .. }))
 }
 
+/// What a server of GM TLS answers to our hello, as a stand-in sends it: an alert (level, description), or a
+/// record of TLCP 1.1 (GB/T 38636, version 0x0101). Gives the port.
+fn serve_no_common_tls(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut hello = [0; 4096];
+            assert!(socket.read(&mut hello).unwrap() > 0);
+            socket.write_all(answer).unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_node_that_speaks_gm_tls_is_refused_with_what_to_do() {
+    const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+    const PROTOCOL_VERSION: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
+    const TLCP_ALERT: &[u8] = &[21, 1, 1, 0, 2, 2, 40];
+    for answer in [HANDSHAKE_FAILURE, PROTOCOL_VERSION, TLCP_ALERT] {
+        let source = source(serve_no_common_tls(answer), |_| ());
+        let Err(NodeError::Unreachable { reason, .. }) = source.tip().await else { panic!() };
+        assert!(reason.contains("set `[rpc] sm_ssl=false`") && reason.contains("proxy"), "{answer:?}: {reason}");
+        assert!(source.endpoints()[0].last_error.contains("sm_ssl"), "{answer:?}");
+    }
+}
+
+/// The advice is for those whom it helps.
+#[tokio::test]
+async fn a_node_that_is_not_there_or_has_a_certificate_of_others_is_not_said_to_speak_gm_tls() {
+    for port in [serve("intruder"), 9] {
+        let Err(NodeError::Unreachable { reason, .. }) = source(port, |_| ()).tip().await else { panic!() };
+        assert!(!reason.contains("sm_ssl"), "{reason}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_is_reached_over_tls_1_2_with_a_client_certificate() {
     let port = serve("named");

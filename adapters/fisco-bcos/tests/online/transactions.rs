@@ -74,6 +74,19 @@ async fn a_checkpoint_is_signed_in_the_strict_form_in_both_suites() {
     }
 }
 
+/// Nodes before 3.3.0 answer with an error to a nonce that is no decimal number of 256 bits.
+#[tokio::test]
+async fn every_nonce_is_a_decimal_number_in_the_strict_form() {
+    let sending = sending().await;
+    for _ in 0..64 {
+        let intent = sending.target.prepare(&call(), &[], None).await.unwrap();
+        let nonce = submitted(&sending, &intent).await.data.nonce;
+        assert!(is_strict_nonce(&nonce), "{nonce}");
+        let number: u128 = nonce.parse().unwrap();
+        assert_eq!(number.to_string(), nonce, "no zero in front, which some libraries read as octal");
+    }
+}
+
 #[tokio::test]
 async fn other_calls_take_the_configured_version_and_deployments_have_no_receiver() {
     let sending = sending_with(CryptoSuite::Standard, |section| section["transaction_version"] = json!(1)).await;

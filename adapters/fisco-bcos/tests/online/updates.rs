@@ -6,11 +6,13 @@ use cityrelay_api::client::from_opaque;
 use cityrelay_api::source::{Confirmation, NodeError};
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, Height, UnixMillis};
-use cityrelay_core::light_client::{HoldReason, SetStatement};
+use cityrelay_core::light_client::{Gravity, HoldReason, SetStatement};
 use cityrelay_core::verify::VerifiedUpdate;
+use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use cityrelay_fisco_bcos::verify::update::ChainUpdate;
 use serde_json::json;
 
+use crate::gateway_chain::{GatewayChain, other as quiet};
 use crate::nodes::{configure, recorded, recorded_in, section, vectors};
 use crate::stand_in::StandInNode;
 
@@ -58,7 +60,7 @@ async fn evidence_of_a_direct_call_comes_with_the_update() {
     let (chain, _own, _other) = recorded(60).await;
     let served = chain.source().next_update(Height(48), 1).await.unwrap().unwrap();
     let update: ChainUpdate = from_opaque("fisco-bcos", &served.update).unwrap();
-    let evidence = update.headers[0].evidence.as_ref().unwrap();
+    let evidence = update.headers[1].evidence.as_ref().unwrap();
     assert_eq!(evidence.calls.len(), 1);
     assert_eq!(evidence.calls[0].transaction.to, "0x0000000000000000000000000000000000001003");
 }
@@ -112,6 +114,44 @@ async fn a_dead_a_mute_and_a_babbling_endpoint_do_not_stop_the_chain() {
     let standing = source.endpoints();
     assert!(standing.iter().filter(|endpoint| endpoint.name != "good").all(|endpoint| endpoint.errors > 0));
     assert!(standing.iter().find(|endpoint| endpoint.name == "good").unwrap().is_usable);
+}
+
+#[tokio::test]
+async fn a_node_that_wants_to_be_left_alone_is() {
+    for status in [429, 503] {
+        let (chain, own, other) = recorded(10).await;
+        own.edit(|script| script.refuses = Some((status, "3600".to_owned())));
+        let source = chain.source();
+        for _ in 0..4 {
+            assert_eq!(source.tip().await.unwrap(), Height(10));
+        }
+        assert_eq!(own.calls("refused"), 1, "asked once, then not before it said");
+        let standing = source.endpoints();
+        let left: Vec<_> = standing.iter().filter(|endpoint| !endpoint.is_usable).collect();
+        assert!(left.len() == 1 && left[0].last_error.contains("left alone"), "{standing:?}");
+        other.edit(|script| script.refuses = Some((status, String::new())));
+        assert!(matches!(source.tip().await, Err(NodeError::Unreachable { .. })));
+        assert_eq!(
+            (own.calls("refused"), other.calls("refused")),
+            (1, 1),
+            "without a time it is a failure like any other"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_on_another_branch_shows_it_with_what_follows_the_trusted_header() {
+    let (chain, own, _other) = recorded(10).await;
+    let served = chain.source().next_update(Height(4), 2).await.unwrap().unwrap();
+    let update: ChainUpdate = from_opaque("fisco-bcos", &served.update).unwrap();
+    let heights: Vec<_> = update.headers.iter().map(|item| item.sealed.header.number).collect();
+    assert_eq!(heights, [4, 5, 6]);
+    assert!(chain.source().next_update(Height(10), 2).await.unwrap().is_none(), "the trusted header alone is no news");
+    own.edit(|script| drop(script.blocks.remove(&4)));
+    let alone = configure(&section(&vectors("live/std.json")["blocks"][1]["block"], &[("own", &own.url, true)]));
+    let served = alone.source().next_update(Height(4), 2).await.unwrap().unwrap();
+    let update: ChainUpdate = from_opaque("fisco-bcos", &served.update).unwrap();
+    assert_eq!(update.headers.len(), 2, "a node that has no such block any more serves what it has");
 }
 
 #[tokio::test]
@@ -190,4 +230,84 @@ async fn what_is_recorded_from_nodes_is_read_back_and_verifies() {
         checks += recording.verify_body(&headers[0], &step).unwrap();
     }
     assert!(checks > 500, "{checks}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_of_the_group_is_not_in_use_and_says_why() {
+    let recording = vectors("live/std.json");
+    let blocks = recording["blocks"].as_array().unwrap();
+    let node = StandInNode::serve(blocks, 20).await;
+    let mut section = section(&blocks[1]["block"], &[("alone", &node.url, true)]);
+    section["group_id"] = json!("group7");
+    let source = configure(&section).source();
+    assert!(matches!(source.tip().await, Err(NodeError::Rpc { code: -32000, .. })));
+    let health = &source.endpoints()[0];
+    assert!(!health.is_usable && health.errors > 0, "{health:?}");
+    assert!(health.last_error.contains("doesn't exist or doesn't started"), "{health:?}");
+}
+
+#[tokio::test]
+async fn a_node_whose_headers_make_no_sense_is_left_for_the_other() {
+    let recording = vectors("live/std.json");
+    let blocks = recording["blocks"].as_array().unwrap();
+    let mut broken = blocks.clone();
+    broken[2]["block"]["txsRoot"] = json!(7);
+    let (bad, good) = (StandInNode::serve(&broken, 20).await, StandInNode::serve(blocks, 20).await);
+    let nodes = [("bad", bad.url.as_str(), true), ("good", good.url.as_str(), true)];
+    let source = configure(&section(&blocks[1]["block"], &nodes)).source();
+    assert_eq!(source.next_update(Height(1), 5).await.unwrap().unwrap().endpoint, "good");
+    let health = &source.endpoints()[0];
+    assert!(!health.is_usable && health.errors > 0 && health.lies == 0, "{health:?}");
+    assert!(health.last_error.contains("txsRoot"), "{health:?}");
+}
+
+/// The best node serves every time; the other one, on a branch of its own, is behind or level with it and would never be
+/// asked for what follows.
+#[tokio::test]
+async fn i8_a_second_sealed_block_at_any_node_comes_to_light() {
+    // Behind, level, and level on a chain that stands still from the start.
+    for (fork_at, stands_still) in [(4, false), (5, false), (5, true)] {
+        let mut chain = GatewayChain::new(CryptoSuite::Standard);
+        let mut other = GatewayChain::new(CryptoSuite::Standard);
+        for height in 2..=5 {
+            chain.add(vec![quiet(height)]);
+            if height < fork_at {
+                other.add(vec![quiet(height)]);
+            }
+        }
+        other.add(vec![quiet(1_000)]);
+        assert_eq!(other.chain.height, fork_at);
+        let (good, fork) =
+            (StandInNode::serve(&chain.blocks, 5).await, StandInNode::serve(&other.blocks, fork_at).await);
+        let nodes = [("good", good.url.as_str(), false), ("fork", fork.url.as_str(), false)];
+        let configured = configure(&section(&chain.anchor(), &nodes));
+        let (source, client) = (configured.source(), configured.client());
+        let mut state = configured.anchor();
+        if stands_still {
+            let alone = configure(&section(&chain.anchor(), &[("good", good.url.as_str(), false)]));
+            let served = alone.source().next_update(Height(1), 10).await.unwrap().unwrap();
+            let verdict = client.verify_update(DOMAIN, &state, &served.update, UnixMillis(0));
+            let VerifiedUpdate::Advanced { state: tip, .. } = verdict else { panic!("{verdict:?}") };
+            state = tip;
+        }
+        let mut refusal = None;
+        for _ in 0..200 {
+            let after = client.trusted_height(&state).unwrap();
+            let other = source.other_branch(after, 10).await;
+            let served = if other.is_some() { other } else { source.next_update(after, 10).await.unwrap() };
+            if let Some(served) = served {
+                match client.verify_update(DOMAIN, &state, &served.update, UnixMillis(0)) {
+                    VerifiedUpdate::Advanced { state: next, .. } => state = next,
+                    VerifiedUpdate::Refused(found) => {
+                        refusal = Some(found);
+                        break;
+                    }
+                    held @ VerifiedUpdate::HeldBack { .. } => panic!("{held:?}"),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let refusal = refusal.expect("two sealed blocks at one height");
+        assert_eq!((refusal.gravity, refusal.height), (Gravity::Equivocation, Some(Height(fork_at))));
+    }
 }
