@@ -221,7 +221,8 @@ fn read(chain: &WeightedBcosChain, node: usize, method: &str, arguments: Argumen
         "getLogs" => logs(chain, arguments)?,
         "getTotalTransactionCount" => totals(chain),
         "getPendingTxSize" => json!(chain.pool().len()),
-        "getPeers" | "getGroupPeers" => json!([]),
+        "getPeers" => json!([]),
+        "getGroupPeers" => json!(chain.running().map(|id| hex::encode(id.0)).collect::<Vec<_>>()),
         _ => node_info::read(chain, node, method, arguments)?,
     })
 }

@@ -155,6 +155,10 @@ pub fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: &[V
         "txpool_status" => {
             Ok(json!({ "pending": params::quantity(chain.pool().len() as u64), "queued": params::quantity(0) }))
         }
+        "txpool_inspect" => {
+            let (executable, gapped) = chain.pool().queues(chain.newest_world());
+            Ok(json!({ "pending": render::queues(&executable), "queued": render::queues(&gapped) }))
+        }
         "eth_getCode" => {
             let address = params.address(0)?;
             let world = params.world(1, chain)?;
@@ -192,13 +196,12 @@ pub fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: &[V
 /// Whether the nodes of this chain have a method that others may lack.
 fn has_method(chain: &SealedEvmChain, method: &str) -> bool {
     let config = chain.config();
+    let mode = config.mode_at(chain.height());
     match method {
         "eth_getProof" => config.has_storage_proofs,
         "eth_getBlockReceipts" => config.has_block_receipts,
-        "istanbul_getValidators" | "qbft_getValidatorsByBlockNumber" => {
-            !config.mode.is_edge() && config.mode != SealMode::Ibft2
-        }
-        "ibft_getValidatorsByBlockNumber" => config.mode == SealMode::Ibft2,
+        "istanbul_getValidators" | "qbft_getValidatorsByBlockNumber" => !mode.is_edge() && mode != SealMode::Ibft2,
+        "ibft_getValidatorsByBlockNumber" => mode == SealMode::Ibft2,
         _ => true,
     }
 }
@@ -271,7 +274,13 @@ fn execution_fault(result: &Execution) -> RpcFault {
     }
 }
 
-/// The least gas with which the call succeeds, by bisection as go-ethereum's `DoEstimateGas`.
+/// Above this much gas an estimate may be too high by [`ESTIMATE_ERROR`]: each try executes the whole call.
+const EXACT_ESTIMATES: u64 = 1_000_000;
+
+/// As go-ethereum's `estimateGasErrorRatio` since 1.13: 1.5 %, in thousandths.
+const ESTIMATE_ERROR: u64 = 15;
+
+/// The least gas with which the call succeeds, by bisection as go-ethereum's `DoEstimateGas`; a little more for large calls.
 fn estimate_gas(chain: &SealedEvmChain, params: Params<'_>) -> Result<Value, RpcFault> {
     let height = params.height(1, chain)?.ok_or_else(params::unknown_block)?;
     let wanted = params.call(0, chain.config().gas_limit)?;
@@ -282,7 +291,11 @@ fn estimate_gas(chain: &SealedEvmChain, params: Params<'_>) -> Result<Value, Rpc
     // What was used after refunds is not enough while it runs; the 63/64 rule may ask for more still.
     let (mut too_little, mut enough) = (first.gas_used.saturating_sub(1), wanted.gas_limit);
     let mut guess = first.gas_used.saturating_add(first.gas_used / 4).min(enough);
-    while too_little + 1 < enough {
+    let is_close = |too_little: u64, enough: u64| match enough > EXACT_ESTIMATES {
+        true => (enough - too_little).saturating_mul(1000) <= enough.saturating_mul(ESTIMATE_ERROR),
+        false => too_little + 1 >= enough,
+    };
+    while !is_close(too_little, enough) {
         let trial = TxEnv { gas_limit: guess, ..wanted.clone() };
         let succeeds = run(chain, height, trial).is_ok_and(|result| result.ended == Ended::Success);
         if succeeds {

@@ -60,6 +60,11 @@ pub enum Fault {
         /// The height, at least 1 and not above the newest.
         height: u64,
     },
+    /// Computes wrongly: answers of calls of one function, also why they revert, have another last bit.
+    Miscompute {
+        /// The function's selector, `0x` and 8 digits.
+        selector: String,
+    },
     /// Takes transactions and forgets them.
     DropTransactions,
     /// Has no states (QBFT) or no transactions and receipts (BCOS) of blocks below a height.
@@ -92,6 +97,11 @@ impl FaultBook {
 
     fn hangs(&self, node: usize, method: &str) -> bool {
         self.of(node).any(|fault| matches!(fault, Fault::Hang { method: other } if other == "*" || other == method))
+    }
+
+    /// Whether a call with this data is answered wrongly.
+    fn miscomputes(&self, node: usize, data: &str) -> bool {
+        self.of(node).any(|fault| matches!(fault, Fault::Miscompute { selector } if data.starts_with(selector)))
     }
 
     fn drops_transactions(&self, node: usize) -> bool {
@@ -134,6 +144,13 @@ impl FaultBook {
             }
         }
     }
+}
+
+/// Hex digits with another last bit.
+fn bent(value: &Value) -> Option<Value> {
+    let mut bytes = hex::decode(value.as_str()?.strip_prefix("0x")?).ok()?;
+    *bytes.last_mut()? ^= 1;
+    Some(Value::String(format!("0x{}", hex::encode(bytes))))
 }
 
 /// What becomes of a call before it is answered.

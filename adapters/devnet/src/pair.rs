@@ -11,6 +11,9 @@ use crate::sealed_evm::mode::SealMode;
 use crate::section::Section;
 use crate::weighted_bcos::WeightedBcosConfig;
 
+/// First QBFT block of the plan `ibft1-to-qbft`: contracts are deployed by then, and messages are under way.
+pub const MIGRATION: u64 = 40;
+
 /// What one city of a pair runs.
 #[derive(Clone, Debug)]
 pub enum CityPlan {
@@ -21,8 +24,8 @@ pub enum CityPlan {
 }
 
 impl CityPlan {
-    /// The plan with this name: a mode of the sealed EVM chain (`qbft`, `ibft2`, `edge-bls` …), `bcos`, or `bcos-gm`, a GM
-    /// chain with the classic executor as v3.9.0 has it.
+    /// The plan with this name: a mode of the sealed EVM chain (`qbft`, `ibft2`, `edge-bls` …); `ibft1-to-qbft`, which
+    /// changes its mode at block [`MIGRATION`]; `bcos`; or `bcos-gm`, a GM chain with the classic executor as v3.9.0 has it.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "bcos" => Some(Self::WeightedBcos(WeightedBcosConfig::default())),
@@ -30,6 +33,10 @@ impl CityPlan {
                 suite: CryptoSuite::Gm,
                 is_classic: true,
                 ..WeightedBcosConfig::default()
+            })),
+            "ibft1-to-qbft" => Some(Self::SealedEvm(SealedEvmConfig {
+                migration: Some((MIGRATION, SealMode::Qbft)),
+                ..SealedEvmConfig::of_mode(SealMode::Ibft1)
             })),
             mode => SealMode::from_name(mode).map(SealedEvmConfig::of_mode).map(Self::SealedEvm),
         }

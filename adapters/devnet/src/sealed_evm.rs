@@ -44,6 +44,9 @@ const VANITY: &[u8; 32] = b"cityrelay-devnet, a stand-in\0\0\0\0";
 pub struct SealedEvmConfig {
     /// How blocks are sealed; default QBFT.
     pub mode: SealMode,
+    /// From which height on they are sealed in another mode, as GoQuorum moves from IBFT1 to QBFT; default never. Neither
+    /// mode may be one of Polygon Edge's.
+    pub migration: Option<(u64, SealMode)>,
     /// Whether nodes answer `eth_getProof`; default yes. Polygon Edge's do not.
     pub has_storage_proofs: bool,
     /// Whether nodes answer `eth_getBlockReceipts`; default yes. GoQuorum's and Polygon Edge's do not.
@@ -72,6 +75,7 @@ impl Default for SealedEvmConfig {
     fn default() -> Self {
         Self {
             mode: SealMode::Qbft,
+            migration: None,
             has_storage_proofs: true,
             has_block_receipts: true,
             chain_id: 571,
@@ -91,6 +95,16 @@ impl SealedEvmConfig {
     /// The defaults of a mode: Polygon Edge's nodes prove nothing but receipts, one by one.
     pub fn of_mode(mode: SealMode) -> Self {
         Self { mode, has_storage_proofs: !mode.is_edge(), has_block_receipts: !mode.is_edge(), ..Self::default() }
+    }
+
+    /// How the block at a height is sealed.
+    pub fn mode_at(&self, height: u64) -> SealMode {
+        self.migration.filter(|(from, _)| *from <= height).map_or(self.mode, |(_, mode)| mode)
+    }
+
+    /// Whether a contract holds the validators, now or later.
+    pub fn has_validator_contract(&self) -> bool {
+        [self.mode, self.mode_at(u64::MAX)].contains(&SealMode::QbftContract)
     }
 }
 
@@ -139,10 +153,10 @@ impl SealedEvmChain {
         for account in &accounts {
             world.fund(account.address(), coins);
         }
-        let mode = config.mode;
+        let mode = config.mode_at(0);
         let validators: Vec<Address> =
             validator_keys.iter().take(config.validators.max(1)).map(DevKey::address).collect();
-        if mode == SealMode::QbftContract {
+        if config.has_validator_contract() {
             validator_contract::place(&mut world, &validators);
         }
         let tally = Tally::new(validators, mode.is_edge());
@@ -249,7 +263,7 @@ impl SealedEvmChain {
     /// # Errors
     /// Any [`SubmitError`]; `InvalidSender` when the chain has no account or no validator contract.
     pub fn replace_validators(&mut self, validators: &[Address]) -> Result<B256, SubmitError> {
-        if self.config.mode != SealMode::QbftContract {
+        if !self.config.has_validator_contract() {
             return Err(SubmitError::InvalidSender);
         }
         let key = self.accounts.last().ok_or(SubmitError::InvalidSender)?;
@@ -358,7 +372,8 @@ impl SealedEvmChain {
     /// Returns `None` when too few validators run.
     pub fn produce_block(&mut self, now_seconds: u64) -> Option<Arc<Block>> {
         let parent = Arc::clone(self.newest());
-        let mode = self.config.mode;
+        let number = parent.header.number + 1;
+        let mode = self.config.mode_at(number);
         let validators = self.tally.validators().to_vec();
         let sealers = self.late_sealers.clone().unwrap_or_else(|| validators.clone());
         let running = sealers.iter().filter(|validator| !self.stopped.contains(*validator)).count();
@@ -366,7 +381,6 @@ impl SealedEvmChain {
             return None;
         }
         let (proposer, round) = self.proposer(&sealers, parent.proposer)?;
-        let number = parent.header.number + 1;
         let is_epoch_block = number.is_multiple_of(self.config.epoch_length.max(1));
         let may_vote = !is_epoch_block && mode != SealMode::QbftContract;
         let vote = if may_vote { self.vote_of(proposer) } else { None };
@@ -411,15 +425,16 @@ impl SealedEvmChain {
         let draft = Draft { header, unsealed, proposer, sealers, round };
         let most = if self.late_sealers.is_some() { mode.quorum(draft.sealers.len()) } else { usize::MAX };
         let block = self.seal(draft, transactions, most);
-        self.elect(is_epoch_block, proposer, vote);
+        self.elect(number, proposer, vote);
         self.campaigns.retain(|campaign| campaign.voters_left > 0 && self.tally.is_open(campaign.vote));
         self.least_round = 0;
         Some(self.append(block))
     }
 
-    /// The set that follows from the newest block.
-    fn elect(&mut self, is_epoch_block: bool, proposer: Address, vote: Option<Vote>) {
-        if self.config.mode != SealMode::QbftContract {
+    /// The set that follows from the block at `number`.
+    fn elect(&mut self, number: u64, proposer: Address, vote: Option<Vote>) {
+        if self.config.mode_at(number + 1) != SealMode::QbftContract {
+            let is_epoch_block = number.is_multiple_of(self.config.epoch_length.max(1));
             self.tally.apply(is_epoch_block, proposer, vote);
             return;
         }

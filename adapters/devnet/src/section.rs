@@ -41,9 +41,15 @@ impl Running<SealedEvmChain> {
             let validators: Vec<String> = chain.validators_after(0).unwrap_or_default().iter().map(member).collect();
             let mut toml = String::from("adapter = \"evm-bft\"\n");
             write_line(&mut toml, format_args!("chain_id = {}", config.chain_id));
-            write_line(&mut toml, format_args!("mode = \"{}\"", config.mode.name()));
+            let mode = |from: u64, mode: SealMode| format!("{{ from = {from}, mode = \"{}\" }}", mode.name());
+            match config.migration {
+                None => write_line(&mut toml, format_args!("mode = \"{}\"", config.mode.name())),
+                Some((from, later)) => {
+                    write_line(&mut toml, format_args!("modes = [{}, {}]", mode(0, config.mode), mode(from, later)));
+                }
+            }
             write_line(&mut toml, format_args!("epoch_length = {}", config.epoch_length));
-            if config.mode == SealMode::QbftContract {
+            if config.has_validator_contract() {
                 let address = validator_contract::ADDRESS;
                 write_line(&mut toml, format_args!("validator_contract = {{ address = \"{address:#x}\" }}"));
             }

@@ -221,6 +221,11 @@ impl WeightedBcosChain {
         self.stopped.remove(&id.0);
     }
 
+    /// The nodes that are not stopped.
+    pub fn running(&self) -> impl Iterator<Item = &PublicKey> {
+        self.node_keys.iter().map(SecretKey::public).filter(|id| !self.stopped.contains(&id.0))
+    }
+
     /// The next block is led by a later leader, as after view changes.
     pub fn skip_views(&mut self, views: u64) {
         self.views_skipped += views;

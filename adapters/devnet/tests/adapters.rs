@@ -16,6 +16,7 @@ use cityrelay_devnet::sealed_evm::SealedEvmConfig;
 use cityrelay_devnet::sealed_evm::mode::SealMode;
 use cityrelay_devnet::weighted_bcos::WeightedBcosConfig;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig, Section};
+use cityrelay_fisco_bcos::codec::suite::CryptoSuite;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
@@ -36,14 +37,18 @@ impl OnDevnet {
     }
 
     async fn sealed_evm(mode: SealMode) -> Self {
-        let config = DevnetConfig { sealed_evm: Some(fast(SealedEvmConfig::of_mode(mode))), weighted_bcos: None };
+        Self::sealed_evm_of(SealedEvmConfig::of_mode(mode)).await
+    }
+
+    async fn sealed_evm_of(chain: SealedEvmConfig) -> Self {
+        let config = DevnetConfig { sealed_evm: Some(fast(chain)), weighted_bcos: None };
         let devnet = Devnet::start(config).await.unwrap();
         let section = devnet.sealed_evm().unwrap().section();
         Self::new(devnet, section)
     }
 
-    async fn weighted_bcos() -> Self {
-        let config = DevnetConfig { sealed_evm: None, weighted_bcos: Some(fast(WeightedBcosConfig::default())) };
+    async fn weighted_bcos(chain: WeightedBcosConfig) -> Self {
+        let config = DevnetConfig { sealed_evm: None, weighted_bcos: Some(fast(chain)) };
         let devnet = Devnet::start(config).await.unwrap();
         let section = devnet.weighted_bcos().unwrap().section().unwrap();
         Self::new(devnet, section)
@@ -162,15 +167,61 @@ async fn qbft_under_a_validator_contract_keeps_the_contract() {
     every_check(&OnDevnet::sealed_evm(SealMode::QbftContract).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ibft2_keeps_the_contract() {
+    every_check(&OnDevnet::sealed_evm(SealMode::Ibft2).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ibft1_keeps_the_contract() {
+    every_check(&OnDevnet::sealed_evm(SealMode::Ibft1).await).await;
+}
+
+/// The mode changes after the contracts were deployed, and while messages are sent, proved and forged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_moves_from_ibft1_to_qbft_keeps_the_contract() {
+    const FIRST_QBFT: u64 = 8;
+    let chain = SealedEvmConfig {
+        migration: Some((FIRST_QBFT, SealMode::Qbft)),
+        epoch_length: 10,
+        ..SealedEvmConfig::of_mode(SealMode::Ibft1)
+    };
+    let city = OnDevnet::sealed_evm_of(chain).await;
+    every_check(&city).await;
+    let modes = city.devnet.sealed_evm().unwrap().with(|chain| {
+        let mode = |height| chain.block(height).map(|block| block.unsealed.mode);
+        [mode(FIRST_QBFT - 1), mode(FIRST_QBFT)]
+    });
+    assert_eq!(modes, [Some(SealMode::Ibft1), Some(SealMode::Qbft)]);
+}
+
 /// Nodes without storage proofs and without the receipts of a block.
 #[tokio::test(flavor = "multi_thread")]
-async fn edge_keeps_the_contract() {
+async fn edge_keeps_the_contract_with_one_seal_for_all() {
     every_check(&OnDevnet::sealed_evm(SealMode::EdgeBls).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn edge_keeps_the_contract_with_a_seal_of_each() {
+    every_check(&OnDevnet::sealed_evm(SealMode::EdgeEcdsa).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bcos_keeps_the_contract() {
-    every_check(&OnDevnet::weighted_bcos().await).await;
+    every_check(&OnDevnet::weighted_bcos(WeightedBcosConfig::default()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bcos_with_other_crypto_and_unequal_weights_keeps_the_contract() {
+    let chain =
+        WeightedBcosConfig { suite: CryptoSuite::Gm, weights: vec![3, 1, 2, 1], ..WeightedBcosConfig::default() };
+    every_check(&OnDevnet::weighted_bcos(chain).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bcos_on_the_classic_executor_keeps_the_contract() {
+    let chain = WeightedBcosConfig { is_classic: true, ..WeightedBcosConfig::default() };
+    every_check(&OnDevnet::weighted_bcos(chain).await).await;
 }
 
 /// Long enough for a block and a new connection, on a busy machine.
@@ -191,7 +242,7 @@ async fn new_heads_are_told_and_told_again_after_the_nodes_were_away() {
     timeout(NEWS_TIMEOUT, silence).await.expect("nobody is there to tell");
     city.behave().await;
     timeout(NEWS_TIMEOUT, source.news()).await.expect("a head on a new connection");
-    let none = OnDevnet::weighted_bcos().await.chain(&[0, 1]).source();
+    let none = OnDevnet::weighted_bcos(WeightedBcosConfig::default()).await.chain(&[0, 1]).source();
     timeout(NO_NEWS, none.news()).await.expect_err("these nodes tell nothing");
 }
 

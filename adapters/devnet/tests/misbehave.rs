@@ -63,10 +63,10 @@ fn bcos_chain(blocks: u64) -> WeightedBcosChain {
 fn evm_client(chain: &SealedEvmChain) -> (Client, State) {
     let client = Client::new(Rules {
         modes: ModeTable::new(&[(0, Mode::Qbft)]).unwrap(),
-        epoch_length: 30,
+        epochs: BTreeMap::from([(0, 30)]),
         epoch_votes: EpochVotes::Ignored,
         overrides: BTreeMap::new(),
-        contract: None,
+        contracts: BTreeMap::new(),
         trusting_period: Duration::from_secs(3_600),
         max_clock_drift: Duration::from_secs(10),
     });

@@ -29,17 +29,24 @@ const EPOCH: u64 = 10;
 const BLOCKS: u64 = 36;
 
 fn client(mode: SealMode) -> Client {
+    client_of(&SealedEvmConfig::of_mode(mode))
+}
+
+fn client_of(config: &SealedEvmConfig) -> Client {
+    let named = |mode: SealMode| Mode::from_name(mode.name()).unwrap();
+    let later = config.migration.map(|(from, mode)| (from, named(mode)));
+    let modes: Vec<_> = std::iter::once((0, named(config.mode))).chain(later).collect();
     let contract = ContractLayout {
         address: Account(validator_contract::ADDRESS.into_array()),
         length_slot: Hash32::ZERO,
         items_slot: keccak256(Hash32::ZERO.as_bytes()),
     };
     Client::new(Rules {
-        modes: ModeTable::new(&[(0, Mode::from_name(mode.name()).unwrap())]).unwrap(),
-        epoch_length: EPOCH,
+        modes: ModeTable::new(&modes).unwrap(),
+        epochs: BTreeMap::from([(0, EPOCH)]),
         epoch_votes: EpochVotes::Ignored,
         overrides: BTreeMap::new(),
-        contract: (mode == SealMode::QbftContract).then_some(contract),
+        contracts: config.has_validator_contract().then_some((0, contract)).into_iter().collect(),
         trusting_period: Duration::from_secs(3_600),
         max_clock_drift: Duration::from_secs(10),
     })
@@ -65,7 +72,7 @@ fn answer(chain: &mut SealedEvmChain, node: usize, method: &str, params: Value) 
 fn item(chain: &mut SealedEvmChain, node: usize, height: u64) -> UpdateItem {
     let at = format!("{height:#x}");
     let (header, hash) = read_header(&answer(chain, node, "eth_getBlockByNumber", json!([at, false]))).unwrap();
-    let set_proof = (chain.config().mode == SealMode::QbftContract).then(|| {
+    let set_proof = (chain.config().mode_at(height + 1) == SealMode::QbftContract).then(|| {
         let first = alloy_primitives::U256::from_be_bytes(keccak256(Hash32::ZERO.as_bytes()).0);
         let length = chain.validators_after(height).unwrap().len();
         let items = (0..length).map(|index| format!("{:#x}", first + alloy_primitives::U256::from(index)));
@@ -82,11 +89,15 @@ fn item(chain: &mut SealedEvmChain, node: usize, height: u64) -> UpdateItem {
 
 /// A validator joins, rounds fail, one is stopped, one leaves: by votes, or by the contract.
 fn changing_chain(mode: SealMode) -> SealedEvmChain {
-    let mut chain = SealedEvmChain::new(SealedEvmConfig { epoch_length: EPOCH, ..SealedEvmConfig::of_mode(mode) });
+    changing_chain_of(SealedEvmConfig::of_mode(mode))
+}
+
+fn changing_chain_of(config: SealedEvmConfig) -> SealedEvmChain {
+    let mut chain = SealedEvmChain::new(SealedEvmConfig { epoch_length: EPOCH, ..config });
     let keys: Vec<Address> = chain.validator_keys().iter().map(|key| key.address()).collect();
     let (joining, leaving) = (keys[4], keys[1]);
     for height in 1..=BLOCKS {
-        match (height, mode) {
+        match (height, chain.config().mode_at(height)) {
             (2, SealMode::QbftContract) => drop(chain.replace_validators(&keys[..5]).unwrap()),
             (2, _) => chain.vote(joining, true, None),
             (12, _) => chain.next_round(1),
@@ -146,6 +157,53 @@ fn every_mode_is_followed_through_its_changes() {
                 assert_eq!(chain.block(3).unwrap().seals.len(), 3);
             }
             _ => assert_eq!(held, [], "{mode:?}"),
+        }
+    }
+}
+
+/// A validator joins before the mode changes and one leaves after.
+#[test]
+fn a_chain_that_changes_its_mode_is_followed_through_it() {
+    use SealMode::{Ibft1, Ibft2, Qbft, QbftContract};
+    for (before, after) in [(Ibft1, Qbft), (Ibft2, Qbft), (Qbft, QbftContract), (Ibft1, QbftContract)] {
+        // Not at the end of an epoch, and at one.
+        for from in [18, 20] {
+            let config = SealedEvmConfig { migration: Some((from, after)), ..SealedEvmConfig::of_mode(before) };
+            let mut chain = changing_chain_of(config.clone());
+            let (client, now) = (client_of(&config), UnixMillis((1_000 + BLOCKS) * 1_000));
+            let mut state = anchor(&chain);
+            let mut sizes = Vec::new();
+            for height in 1..=BLOCKS {
+                let update = Update { items: vec![item(&mut chain, (height % 2) as usize, height)] };
+                let headers = match client.verify_update(&state, &update, now) {
+                    Verdict::Advanced { state: next, headers, .. } | Verdict::HeldBack { state: next, headers, .. } => {
+                        state = next;
+                        headers
+                    }
+                    Verdict::Refused(refusal) => panic!("{before:?} to {after:?} at {from}, {height}: {refusal}"),
+                };
+                for header in headers {
+                    let members = chain.validators_after(header.height.0).unwrap();
+                    let digest = Detail::decode(&header.detail).unwrap().set_digest;
+                    assert_eq!(digest, set_of(&chain, members).digest(), "{before:?} to {after:?}: {}", header.height);
+                    sizes.push(members.len());
+                }
+            }
+            assert_eq!(client.trusted_height(&state), Height(BLOCKS), "{before:?} to {after:?}");
+            assert_eq!(
+                (sizes[0], sizes.iter().max(), sizes.last()),
+                (4, Some(&5), Some(&4)),
+                "{before:?} to {after:?}"
+            );
+            let items = (1..=BLOCKS).map(|height| item(&mut chain, 0, height)).collect();
+            let whole = client.verify_update(&anchor(&chain), &Update { items }, now);
+            let Verdict::Advanced { headers, .. } = whole else { panic!("{before:?} to {after:?}: {whole:?}") };
+            assert_eq!(headers.len() as u64, BLOCKS);
+            // Whoever takes the modes from another height stops there.
+            let wrong = SealedEvmConfig { migration: Some((from + 1, after)), ..config };
+            let items = (1..=BLOCKS).map(|height| item(&mut chain, 0, height)).collect();
+            let verdict = client_of(&wrong).verify_update(&anchor(&chain), &Update { items }, now);
+            assert!(matches!(verdict, Verdict::Refused(_)), "{before:?} to {after:?}: {verdict:?}");
         }
     }
 }

@@ -166,7 +166,7 @@ fn consensus_status(chain: &WeightedBcosChain, node: usize) -> String {
     let status = json!({
         "blockNumber": chain.height(),
         "changeCycle": 0,
-        "connectedNodeList": chain.node_keys().len(),
+        "connectedNodeList": chain.running().count(),
         "consensusNodeList": nodes,
         "consensusNodesNum": count,
         "hash": hex::encode(newest.hash.0),
@@ -184,15 +184,32 @@ fn consensus_status(chain: &WeightedBcosChain, node: usize) -> String {
 
 fn sync_status(chain: &WeightedBcosChain, node: usize) -> String {
     let newest = chain.newest();
+    let id = node_id(chain, node);
+    let genesis = chain.block(0).map(|genesis| hex::encode(genesis.hash.0));
+    let peers: Vec<Value> = chain
+        .running()
+        .map(|peer| hex::encode(peer.0))
+        .filter(|peer| *peer != id)
+        .map(|peer| {
+            json!({
+                "archivedBlockNumber": 0,
+                "blockNumber": chain.height(),
+                "genesisHash": genesis,
+                "latestHash": hex::encode(newest.hash.0),
+                "nodeID": peer,
+            })
+        })
+        .collect();
     let status = json!({
+        "archivedBlockNumber": 0,
         "blockNumber": chain.height(),
-        "genesisHash": chain.block(0).map(|genesis| hex::encode(genesis.hash.0)),
+        "genesisHash": genesis,
         "isSyncing": false,
         "knownHighestNumber": chain.height(),
         "knownLatestHash": hex::encode(newest.hash.0),
         "latestHash": hex::encode(newest.hash.0),
-        "nodeID": node_id(chain, node),
-        "peers": [],
+        "nodeID": id,
+        "peers": peers,
     });
     format!("{status}\n")
 }

@@ -195,3 +195,18 @@ pub(super) fn proof(proof: &AccountProof, asked: &[Value]) -> Value {
         "storageProof": slots,
     })
 }
+
+/// A part of the pool as `txpool_inspect` shows it: by sender and nonce, a line each (go-ethereum `internal/ethapi/api.go`).
+pub(crate) fn queues(waiting: &[&Signed]) -> Value {
+    let mut senders: Map<String, Value> = Map::new();
+    for transaction in waiting {
+        let to = transaction.to().map_or_else(|| "contract creation".to_owned(), |to| to.to_string());
+        let (value, gas, price) = (transaction.value(), transaction.gas_limit(), transaction.max_fee_per_gas());
+        let line = format!("{to}: {value} wei + {gas} gas × {price} wei");
+        let queue = senders.entry(transaction.signer().to_string()).or_insert_with(|| json!({}));
+        if let Some(queue) = queue.as_object_mut() {
+            queue.insert(transaction.nonce().to_string(), json!(line));
+        }
+    }
+    Value::Object(senders)
+}

@@ -54,6 +54,20 @@ pub(crate) fn before(chain: &SealedEvmChain, node: usize, method: &str, params: 
 
 /// Bends the answer of a call.
 pub(crate) fn after(chain: &SealedEvmChain, node: usize, method: &str, params: &[Value], outcome: &mut Outcome) {
+    if method == "eth_call" {
+        let call = params.first().and_then(|call| call.get("data").or_else(|| call.get("input")));
+        if chain.faults.miscomputes(node, call.and_then(Value::as_str).unwrap_or_default()) {
+            let told = match outcome {
+                Ok(result) => Some(result),
+                Err(fault) => fault.data.as_mut(),
+            };
+            if let Some(told) = told
+                && let Some(other) = super::bent(told)
+            {
+                *told = other;
+            }
+        }
+    }
     let Ok(result) = outcome else { return };
     if method == "eth_getBlockByNumber"
         && let Some(number) = result.get("number").and_then(Value::as_str).and_then(quantity)

@@ -133,6 +133,12 @@ impl Pool {
         nonce
     }
 
+    /// What waits: what can run, and what has a gap before it.
+    pub fn queues(&self, world: &World) -> (Vec<&Signed>, Vec<&Signed>) {
+        let waiting = self.by_sender.values().flat_map(BTreeMap::values);
+        waiting.partition(|transaction| transaction.nonce() < self.next_nonce(transaction.signer(), world))
+    }
+
     /// Takes out what can run next: one transaction for each sender whose turn has come, dearest first.
     pub fn take_ready(&mut self, world: &World) -> Vec<Signed> {
         let mut ready = Vec::new();
