@@ -5,6 +5,8 @@
 
 #[path = "relay_stage/floor.rs"]
 mod floor;
+#[path = "relay_stage/machine_config.rs"]
+mod machine_config;
 #[path = "relay_stage/peer.rs"]
 mod peer;
 #[path = "relay_stage/processor.rs"]
@@ -67,7 +69,7 @@ struct Row {
 
 fn measure(messages: usize, heads: usize, dir: &Path) -> Row {
     let dir = tempfile::tempdir_in(dir).unwrap();
-    let chain = SourceChain::new(heads, messages);
+    let chain = SourceChain::new("source", heads, messages);
     let mut hashes = chain.hashes.clone();
     let sealed_bytes = chain.sealed_bytes;
     let bytes: usize = chain.heads.iter().map(|head| encode_frame(&head.frame).unwrap().len()).sum();

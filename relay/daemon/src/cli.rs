@@ -15,6 +15,7 @@ mod init_arguments;
 mod intents;
 mod journal;
 mod keys;
+mod lane_move;
 mod lanes;
 mod manuals;
 mod metrics;
@@ -25,6 +26,7 @@ mod progress;
 mod rotation;
 mod run;
 mod setup;
+mod signer;
 mod top;
 mod transaction;
 
@@ -40,6 +42,7 @@ use self::arguments::{
 use self::init_arguments::InitCommand;
 use self::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand, RotateCommand};
 use crate::config::Sources;
+use crate::core_dumps;
 
 /// Reads the command line, runs the command, prints what came of it.
 #[must_use]
@@ -47,8 +50,20 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let wants_json = arguments.json;
     let name = arguments.command.name();
-    let outcome = dispatch(arguments);
+    // Every command may meet a key.
+    let outcome = match core_dumps::forbid() {
+        Ok(()) => dispatch(arguments),
+        Err(error) => Err(Failure::new(Exit::Internal, format!("{error:#}"))),
+    };
     answer::print(name, wants_json, outcome)
+}
+
+/// Whether this command line would be taken; nothing is run. For whoever checks commands that are printed for people.
+///
+/// # Errors
+/// What the program would say instead.
+pub fn accepts(words: &[&str]) -> Result<(), String> {
+    Arguments::try_parse_from(words).map(drop).map_err(|error| error.to_string())
 }
 
 fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
@@ -67,7 +82,9 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Init(InitCommand::Attester(arguments)) => init::attester(&sources, &arguments),
         Command::Init(InitCommand::Card(arguments)) => init::card(&sources, &arguments),
         Command::Init(InitCommand::Join(arguments)) => init::join(&sources, &arguments),
+        Command::Init(InitCommand::Peer(arguments)) => init::peer(&sources, &arguments),
         Command::Run(arguments) => run::run(&sources, arguments.with_parent),
+        Command::Signer(arguments) => wait_for(signer::signer(arguments)),
         Command::Config(ConfigCommand::Check(arguments)) => wait_for(config_commands::check(&sources, &arguments)),
         Command::Config(ConfigCommand::Explain(arguments)) => config_commands::explain(&sources, &arguments),
         Command::Config(ConfigCommand::Schema) => config_commands::schema(),
@@ -87,6 +104,8 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Lane(LaneCommand::Pause(arguments)) => wait_for(lanes::set_paused(&sources, &arguments, true)),
         Command::Lane(LaneCommand::Resume(arguments)) => wait_for(lanes::set_paused(&sources, &arguments, false)),
         Command::Lane(LaneCommand::Skip(arguments)) => wait_for(lanes::skip(&sources, &arguments)),
+        Command::Lane(LaneCommand::Move(arguments)) => lane_move::section(&sources, &arguments),
+        Command::Lane(LaneCommand::Remove(choice)) => wait_for(lane_move::remove(&sources, &choice)),
         Command::Attesters(AttestersCommand::Show) => wait_for(rotation::show(&sources)),
         Command::Attesters(AttestersCommand::Rotate(command)) => match command {
             RotateCommand::Propose(arguments) => wait_for(rotation::propose(&sources, &arguments)),
@@ -104,6 +123,7 @@ fn dispatch(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Pause(arguments) => wait_for(order_commands::pause(&sources, arguments)),
         Command::Resume(arguments) => wait_for(order_commands::resume(&sources, arguments)),
         Command::Retry(arguments) => wait_for(order_commands::retry(&sources, arguments)),
+        Command::Skip(arguments) => wait_for(order_commands::skip(&sources, arguments)),
         Command::Reload(arguments) => wait_for(order_commands::reload(&sources, arguments)),
         Command::Evidence(arguments) => wait_for(order_commands::evidence(&sources, arguments)),
         Command::Unfreeze(arguments) => wait_for(order_commands::unfreeze(&sources, arguments)),

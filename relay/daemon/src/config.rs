@@ -21,3 +21,4 @@ mod tree;
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{Layers, Sources};
 pub use settings::Config;
+pub use tree::Origins;

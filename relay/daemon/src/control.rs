@@ -17,7 +17,7 @@ pub use caller::{Admission, Caller};
 pub use client::{ClientError, ask};
 pub use orders::{
     AuditEntry, AuditReport, DEFAULT_ENTRIES, DoneReport, EvidenceEntry, EvidenceReport, Exhibit, LaneOrder,
-    MAX_ENTRIES, Newest, ReloadOrder, RetryOrder, Undecided, UnfreezeOrder,
+    MAX_ENTRIES, Newest, ReloadOrder, RetryOrder, SkipOrder, Undecided, UnfreezeOrder,
 };
 pub(crate) use protocol::ReplyLine;
 pub use protocol::{

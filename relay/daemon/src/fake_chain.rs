@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cityrelay_api::adapter::KeyDoc;
 use cityrelay_api::client::{ErasedClient, erase, to_opaque};
-use cityrelay_api::inspect::{Inspect, NodeReport, TransactionCounts, UnsignedCall};
+use cityrelay_api::inspect::{Ended, Inspect, NodeReport, TransactionCounts, UnsignedCall};
 use cityrelay_api::recording::{RecordedStep, Recording};
 use cityrelay_api::source::{
     AnchorAnswer, AnchorCandidate, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest,
@@ -114,6 +114,10 @@ impl Inspect for FakeChain {
 
     async fn call(&self, _: Address, _: &[u8]) -> Result<Vec<u8>, NodeError> {
         Ok(Vec::new())
+    }
+
+    async fn try_call(&self, _: Address, _: &[u8], _: Option<Address>) -> Result<Option<Ended>, NodeError> {
+        Ok(None)
     }
 
     async fn code(&self, _: Address) -> Result<Vec<u8>, NodeError> {
@@ -306,6 +310,7 @@ impl Recording for FakeChain {
                 height: Height(height),
                 time: UnixMillis(header.time),
                 update: to_opaque(NAME, &header),
+                refusal: (block["fork"] == json!("later")).then(|| Refusal::new("fork", "known", "later")),
                 statement: (block["stated"] == json!(true))
                     .then_some(SetStatement { height: Height(height), digest: Hash32::ZERO }),
                 body: block.clone(),

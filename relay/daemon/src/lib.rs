@@ -5,14 +5,17 @@ pub mod clock;
 pub mod config;
 pub mod contracts;
 pub mod control;
+mod core_dumps;
 pub mod demo;
 pub mod doctor;
 mod durable_file;
 pub mod keys;
+mod listening_socket;
 pub mod observability;
 pub mod page;
 pub mod replay;
 pub mod run;
+pub mod signer;
 pub mod top;
 
 #[cfg(test)]

@@ -9,5 +9,5 @@ pub use endpoint::{MetricsServer, serve};
 pub use health::{Health, Trouble, TroubleKind};
 pub use logging::{LogSwitch, start_logging};
 pub use metrics::{
-    Ages, CarryKind, EvidenceKind, FlowLabel, MetricKind, MetricRow, Metrics, lane_state_word, reference,
+    Ages, CarryKind, EvidenceKind, FlowLabel, MetricKind, MetricRow, Metrics, SpanLoss, lane_state_word, reference,
 };

@@ -86,6 +86,11 @@ pub fn replay(chain: &dyn Chain, domain: Domain, recording: &Value) -> Replay {
     for (at, step) in steps.into_iter().enumerate() {
         let height = step.height;
         let now = step.time;
+        if let Some(refusal) = step.refusal {
+            fates.insert(height, Fate::Refused(refusal));
+            out.unseen = total - at - 1;
+            break;
+        }
         let stated = step.statement.map_or(Ok(None), |statement| {
             out.believed.push(height);
             client.apply_set_statement(&state, &statement).map(Some)
@@ -187,6 +192,14 @@ mod tests {
         assert_eq!(counts(&replay), (1, 1, 1, 0));
         assert_eq!(replay.unseen, 2);
         assert!(matches!(&replay.heights[2].1, Fate::Refused(refusal) if refusal.check == "seals"));
+    }
+
+    #[test]
+    fn a_block_of_a_later_fork_ends_the_recording_by_its_own_name() {
+        let replay = run(json!([{}, {"fork": "later"}, {}]));
+        assert_eq!(counts(&replay), (1, 0, 1, 0));
+        assert_eq!(replay.unseen, 1);
+        assert!(matches!(&replay.heights[1].1, Fate::Refused(refusal) if refusal.check == "fork"));
     }
 
     #[test]

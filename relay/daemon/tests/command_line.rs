@@ -473,3 +473,39 @@ fn a_journal_is_checked_and_exported_while_no_daemon_holds_it() {
     assert_code(&damaged, 4);
     assert!(stdout(&damaged).contains("bodies") || stderr(&damaged).contains("bodies"), "{}", stderr(&damaged));
 }
+
+#[test]
+fn a_journal_of_another_format_is_named_and_taken_over_only_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(cityrelay_journal::FILE_NAME);
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../journal/vectors");
+    let oldest = cityrelay_journal::OLDEST_FORMAT;
+    fs::copy(vectors.join(format!("format-{oldest}.redb")), &file).unwrap();
+    let check = |more: &[&str]| {
+        let dir = folder.path().to_str().unwrap();
+        cityrelay(&[&["journal", "check", "--json", "--dir", dir], more].concat())
+    };
+    let older = check(&[]);
+    assert_code(&older, 5);
+    assert!(stdout(&older).contains(&format!("got {oldest}: the daemon takes it over")), "{}", stdout(&older));
+
+    let taken = check(&["--take-over"]);
+    assert_code(&taken, 0);
+    let answer: Value = serde_json::from_str(&stdout(&taken)).unwrap();
+    assert_eq!(answer["data"]["entries"], 22);
+    assert_eq!(answer["data"]["flows"].as_array().unwrap().len(), 3);
+    assert!(folder.path().join(format!("{}.format-{oldest}", cityrelay_journal::FILE_NAME)).exists());
+    assert_code(&check(&[]), 0);
+}
+
+#[test]
+fn a_journal_of_a_newer_format_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../journal/vectors/format-newest.redb");
+    fs::copy(newer, folder.path().join(cityrelay_journal::FILE_NAME)).unwrap();
+    let refused = cityrelay(&["journal", "check", "--json", "--dir", dir]);
+    assert_code(&refused, 5);
+    let text = stdout(&refused);
+    assert!(text.contains("run the version that wrote it, or a newer one"), "{text}");
+}

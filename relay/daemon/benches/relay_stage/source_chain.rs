@@ -54,6 +54,7 @@ const OTHER_SLOTS: u64 = 64;
 const GATEWAY: Account = Account([0xaa; 20]);
 
 /// One head on its way to the relay.
+#[derive(Clone)]
 pub struct Head {
     /// Lane, direction and tip.
     pub flow: Flow,
@@ -63,6 +64,7 @@ pub struct Head {
 }
 
 /// The chain.
+#[derive(Clone)]
 pub struct SourceChain {
     pub rules: Rules,
     pub domain: Domain,
@@ -80,8 +82,8 @@ pub struct SourceChain {
 }
 
 impl SourceChain {
-    /// A chain of `count` headers, each with the head of one lane in turn, `messages` further than the one before.
-    pub fn new(count: usize, messages: usize) -> Self {
+    /// A chain of that name with `count` headers, each with the head of one lane in turn, `messages` further than the one before.
+    pub fn new(name: &str, count: usize, messages: usize) -> Self {
         let (validators, attesters) = (keys(1), keys(101));
         let set = ValidatorSet::of_accounts(&validators.iter().map(account).collect::<Vec<_>>()).unwrap();
         let ids: Vec<_> = attesters.iter().map(|key| attester_id(key.verifying_key())).collect();
@@ -90,7 +92,7 @@ impl SourceChain {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let start = now - u64::try_from(count).unwrap() - 60;
         let anchor_hash = keccak256(b"anchor");
-        let domain = Domain::derive("source", anchor_hash);
+        let domain = Domain::derive(name, anchor_hash);
         let anchor = to_opaque(ADAPTER, &State::anchor(0, anchor_hash, start, set.clone(), Vec::new()));
         let lanes: Vec<_> = (0..LANES).map(|number| lane(domain, number)).collect();
 
@@ -160,10 +162,10 @@ pub fn outbox(lane: &LaneIdentity) -> Flow {
 fn rules() -> Rules {
     Rules {
         modes: ModeTable::new(&[(0, Mode::Qbft)]).unwrap(),
-        epoch_length: 30_000,
+        epochs: BTreeMap::from([(0, 30_000)]),
         epoch_votes: EpochVotes::Counted,
         overrides: BTreeMap::new(),
-        contract: None,
+        contracts: BTreeMap::new(),
         trusting_period: Duration::from_secs(14 * 86_400),
         max_clock_drift: Duration::from_secs(10),
     }

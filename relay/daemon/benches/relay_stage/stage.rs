@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cityrelay_api::client::{ErasedClient, erase};
-use cityrelay_core::frame::{Frame, Role};
-use cityrelay_core::ids::{Height, UnixMillis};
-use cityrelay_core::light_client::ProofStrength;
+use cityrelay_core::frame::Frame;
+use cityrelay_core::ids::UnixMillis;
 use cityrelay_core::machine::Machine;
-use cityrelay_core::machine::config::{ChainSetup, LaneSetup, Limits, MachineConfig, PeerId, PeerSetup};
+use cityrelay_core::machine::config::{Limits, PeerId};
 use cityrelay_core::machine::effect::{ClaimCheck, Effect, ReceiptId, Report};
 use cityrelay_core::machine::input::{ClaimRefusal, Input};
 use cityrelay_core::verify;
@@ -19,6 +18,7 @@ use cityrelay_evm_bft::verify::client::Client;
 use cityrelay_journal::{Journal, Options};
 use tokio::sync::mpsc;
 
+use crate::machine_config::machine_config;
 use crate::peer::Peer;
 use crate::source_chain::SourceChain;
 
@@ -37,7 +37,7 @@ pub struct Outcome {
 /// Takes every head of the chain in, with the journal in `dir`. The clock runs from the first frame to the
 /// acknowledgement of the last head.
 pub fn run(chain: SourceChain, dir: &Path) -> Outcome {
-    let config = machine_config(&chain);
+    let config = machine_config(&[(PEER, &chain)], Limits::default());
     let journal = Journal::open(&dir.join("journal"), Options::default()).unwrap();
     let recovered = journal.recover(&Machine::sides(&config)).unwrap();
     let client: Arc<dyn ErasedClient> = Arc::new(erase(ADAPTER, Client::new(chain.rules)));
@@ -69,34 +69,6 @@ pub fn run(chain: SourceChain, dir: &Path) -> Outcome {
     let syncs = usize::try_from(journal.stats().syncs).unwrap();
     journal.close();
     Outcome { elapsed, updates: stage.peer.updates, syncs }
-}
-
-fn machine_config(chain: &SourceChain) -> MachineConfig {
-    let source = ChainSetup {
-        domain: chain.domain,
-        anchor: chain.anchor.clone(),
-        height: Height(0),
-        hash: chain.anchor_hash,
-        has_source: false,
-        has_target: false,
-        strength: ProofStrength::Conclusive,
-        poll_interval: Duration::from_secs(1),
-    };
-    let destination = ChainSetup { domain: chain.lanes[0].destination_domain, has_target: true, ..source.clone() };
-    let lanes = chain.lanes.iter().map(|identity| LaneSetup {
-        identity: identity.clone(),
-        peer: Some(PEER),
-        source_committee: None,
-        destination_committee: Some(chain.committee.clone()),
-    });
-    MachineConfig {
-        role: Role::Relay,
-        chains: vec![source, destination],
-        lanes: lanes.collect(),
-        peers: vec![PeerSetup { id: PEER, name: "peer".to_owned(), role: Role::Relay, attester: None }],
-        limits: Limits::default(),
-        jitter_seed: 1,
-    }
 }
 
 struct Stage {

@@ -7,8 +7,8 @@ use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::Address;
 
 use super::control_arguments::{
-    LaneOrderArguments, LanesArguments, MessagesArguments, NewestArguments, ReloadArguments, RetryArguments,
-    UnfreezeArguments,
+    DaemonSkipArguments, LaneOrderArguments, LanesArguments, MessagesArguments, NewestArguments, ReloadArguments,
+    RetryArguments, UnfreezeArguments,
 };
 use super::init_arguments::InitCommand;
 use super::owner_arguments::{AttestersCommand, GatewayCommand, LaneCommand};
@@ -42,6 +42,8 @@ pub(super) enum Command {
     Init(InitCommand),
     /// Run the daemon: a relay or an attester, as configured
     Run(RunArguments),
+    /// Run a signer: it keeps an attester's key apart from the daemon, and signs no second head for an index
+    Signer(SignerArguments),
     /// Check or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -84,6 +86,8 @@ pub(super) enum Command {
     Resume(LaneOrderArguments),
     /// Order the running daemon to try again now whatever waits after a failure
     Retry(RetryArguments),
+    /// Order the running daemon to step over the message that halted a strict lane, where its account owns the gateway
+    Skip(DaemonSkipArguments),
     /// Order the running daemon to read its configuration again, as SIGHUP does
     Reload(ReloadArguments),
     /// Show who contradicted whom, both statements side by side
@@ -112,6 +116,7 @@ impl Command {
             Self::DemoChains(_) => "demo-chains",
             Self::Init(command) => command.name(),
             Self::Run(_) => "run",
+            Self::Signer(_) => "signer",
             Self::Config(ConfigCommand::Check(_)) => "config check",
             Self::Config(ConfigCommand::Explain(_)) => "config explain",
             Self::Config(ConfigCommand::Reference) => "config reference",
@@ -136,6 +141,7 @@ impl Command {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Retry(_) => "retry",
+            Self::Skip(_) => "skip",
             Self::Reload(_) => "reload",
             Self::Evidence(_) => "evidence",
             Self::Unfreeze(_) => "unfreeze",
@@ -150,6 +156,26 @@ impl Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
+    /// Stop when the standard input ends, which it does when whoever started this process is gone
+    #[arg(long, hide = true)]
+    pub(super) with_parent: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SignerArguments {
+    /// The attester's key, made by `cityrelay keys new attester`
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: PathBuf,
+    /// The Unix socket to listen on; `attester.signer` of the attester's configuration names it
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: PathBuf,
+    /// Folder of what this key has signed; keep it as long as the key, never restore it from a backup [default: the key
+    /// file's name + .signed]
+    #[arg(long, value_name = "DIR")]
+    pub(super) record: Option<PathBuf>,
+    /// The user who may ask, besides this signer's own user and root
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
     /// Stop when the standard input ends, which it does when whoever started this process is gone
     #[arg(long, hide = true)]
     pub(super) with_parent: bool,
@@ -191,6 +217,9 @@ pub(super) struct JournalArguments {
     /// The journal's folder, such as that of a backup [default: `journal` in the configured node.data_dir]
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+    /// Take over a journal of an older format first, as the daemon does at its start; a copy of it stays beside it
+    #[arg(long)]
+    pub(super) take_over: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -328,7 +357,7 @@ pub(super) struct NewKeyArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowKeyArguments {
-    /// The key file
+    /// The key file, or unix:PATH for the socket of a signer that has the key
     pub(super) file: PathBuf,
 }
 

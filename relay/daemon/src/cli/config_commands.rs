@@ -12,7 +12,7 @@ pub(super) async fn check(sources: &Sources, arguments: &CheckArguments) -> Resu
     let layers = Layers::read(sources)?;
     let config = check::config(&layers, cityrelay_all::adapters())?;
     if arguments.live {
-        return doctor::diagnosis(&doctor::live(&layers, &config).await);
+        return doctor::diagnosis(&doctor::live(sources, &layers, &config).await);
     }
     let lanes: Vec<_> = config
         .lanes

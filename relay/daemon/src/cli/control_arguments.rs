@@ -55,6 +55,19 @@ pub(super) struct RetryArguments {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct DaemonSkipArguments {
+    /// The lane: its id, or its channel where only one lane has it
+    #[arg(value_name = "CHANNEL|ID")]
+    pub(super) lane: String,
+    /// Index of the message that halted it
+    #[arg(value_name = "INDEX")]
+    pub(super) index: u64,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct UnfreezeArguments {
     /// The chain, as `[chains.NAME]` calls it
     #[arg(long, value_name = "NAME")]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use cityrelay_link::Pin;
 use serde_json::Value;
 
 use super::answer::{Answer, Exit, Failure};
@@ -88,6 +89,9 @@ fn status_text(report: &StatusReport, now: u64) -> String {
     }
     for peer in &report.peers {
         let _ = write!(out, "\npeer {} ({}): {}", peer.name, peer.role, if peer.is_up { "up" } else { "down" });
+        if peer.key.as_deref() == Some(Pin::Next.as_str()) {
+            out.push_str(", with its next key");
+        }
     }
     for flow in &report.flows {
         let _ = write!(

@@ -12,7 +12,7 @@ use super::owner::{Owner, Step};
 use super::owner_arguments::{HandoverArguments, StatusArguments};
 use crate::config::settings::ChainConfig;
 use crate::config::{Layers, Sources, check};
-use crate::doctor::{attesters, gateways};
+use crate::doctor::{Instance, attesters, gateways};
 
 /// Compares contracts, lanes and attester sets with this release and this configuration; exit 4 when something is broken.
 pub(super) async fn status(sources: &Sources, arguments: &StatusArguments) -> Result<Answer, Failure> {
@@ -37,12 +37,14 @@ pub(super) async fn status(sources: &Sources, arguments: &StatusArguments) -> Re
         };
         return Err(Failure::new(Exit::Usage, problem));
     }
+    // The daemon is not asked: it may be another's.
+    let instance = Instance::new(sources, &Layers::read(sources)?, false);
     let mut findings = Vec::new();
     for chain in &chosen {
-        findings.extend(gateways::contracts(chain).await);
-        findings.extend(gateways::lanes(chain, &lanes).await);
+        findings.extend(gateways::contracts(chain, &lanes, &instance).await);
+        findings.extend(gateways::lanes(chain, &lanes, &instance).await);
     }
-    findings.extend(attesters::sets(&chosen, &[]).await);
+    findings.extend(attesters::sets(&chosen, &[], &instance).await);
     diagnosis(&findings)
 }
 

@@ -11,7 +11,7 @@ mod card;
 mod join;
 
 pub(super) use card::card;
-pub(super) use join::join;
+pub(super) use join::{join, peer};
 
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
@@ -49,7 +49,7 @@ const STATE: &str = "/var/lib/cityrelay";
 
 /// The folder that a configuration is made in.
 fn folder(sources: &Sources) -> PathBuf {
-    sources.path.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH))
+    sources.place().to_owned()
 }
 
 /// Makes the part of a relay: keys, its own section, its chain with a pinned anchor.
@@ -150,11 +150,12 @@ async fn pin_anchor(chain_file: &Path, arguments: &InitRelayArguments) -> Result
         None => {
             let question = format!(
                 "All nodes say that block {height} has the hash {hash}. Compare it with another institution by another \
-                 way, then type its last eight digits"
+                 way, then type it as you were told it"
             );
             let typed = required(None, &format!("--anchor-height {height} --anchor-hash {hash}"), &question)?;
-            if typed.len() < 8 || !hash.to_string().ends_with(&typed) {
-                return Err(Failure::new(Exit::Refused, format!("{hash} does not end with {typed:?}")));
+            // All of it: who makes up a block can choose a few of its hash's digits.
+            if typed != hash.to_string() {
+                return Err(Failure::new(Exit::Refused, format!("{typed:?} is not {hash}")));
             }
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum InitCommand {
     Card(CardArguments),
     /// Make peers, the other chain and the lanes out of the cards of both cities
     Join(JoinArguments),
+    /// Print the section of one more peer out of its card, to be appended to peers.toml
+    Peer(PeerArguments),
 }
 
 impl InitCommand {
@@ -25,6 +27,7 @@ impl InitCommand {
             Self::Attester(_) => "init attester",
             Self::Card(_) => "init card",
             Self::Join(_) => "init join",
+            Self::Peer(_) => "init peer",
         }
     }
 }
@@ -75,6 +78,9 @@ pub(super) struct CardArguments {
     /// Where peers call this process, as host:port; without it this process calls them
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) address: Option<String>,
+    /// For an attester: the city that its institution is of; relays see by it whether one city could sign alone
+    #[arg(long, value_name = "NAME")]
+    pub(super) city: Option<String>,
     /// A channel that applications of this city's chain send on; may be repeated
     #[arg(long = "channel", value_name = "NAME")]
     pub(super) channels: Vec<String>,
@@ -88,4 +94,10 @@ pub(super) struct JoinArguments {
     /// A key of a chain's section beside what its card says, such as CHAIN.nodes='[{ … }]': an attester's own nodes
     #[arg(long = "chain-set", value_name = "CHAIN.KEY=VALUE")]
     pub(super) settings: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PeerArguments {
+    /// The card of the new peer
+    pub(super) card: PathBuf,
 }

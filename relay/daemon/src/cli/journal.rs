@@ -19,7 +19,7 @@ use super::answer::{Answer, Exit, Failure, say};
 use super::arguments::{ExportArguments, JournalArguments};
 use crate::config::settings::JOURNAL_FOLDER;
 use crate::config::{Layers, Sources, check};
-use crate::doctor::journal::REPAIR;
+use crate::doctor::journal::KEEP_IT;
 use crate::observability::EvidenceKind;
 
 /// Recomputes everything; exit 4 names the first place where something does not hold.
@@ -86,7 +86,8 @@ impl AtRest {
         if !dir.join(FILE_NAME).is_file() {
             return Err(Failure::new(Exit::Usage, format!("{}: there is no journal here", dir.display())));
         }
-        let journal = Journal::open(&dir, Options::default()).map_err(|error| unreadable(&dir, &error))?;
+        let options = Options { take_over: arguments.take_over, ..Options::default() };
+        let journal = Journal::open(&dir, options).map_err(|error| unreadable(&dir, &error))?;
         Ok(Self { dir, journal })
     }
 
@@ -101,8 +102,14 @@ fn unreadable(dir: &Path, error: &JournalError) -> Failure {
         JournalError::AlreadyOpen { .. } => {
             Failure::new(Exit::Refused, format!("{dir}: {error}: stop the daemon, or copy the folder of a stopped one"))
         }
+        JournalError::OlderFormat { .. } => {
+            Failure::new(Exit::Refused, format!("{dir}: {error}; --take-over does it here and now"))
+        }
+        JournalError::NewerFormat { .. } | JournalError::UnknownFormat { .. } => {
+            Failure::new(Exit::Refused, format!("{dir}: {error}"))
+        }
         error => {
-            say(REPAIR);
+            say(KEEP_IT);
             Failure::new(Exit::Unhealthy, format!("{dir}: {error}"))
         }
     }

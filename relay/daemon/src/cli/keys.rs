@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::answer::{Answer, Exit, Failure};
 use super::arguments::{KeyKind, NewKeyArguments};
 use crate::keys::{create_secret, read_secret};
+use crate::signer::SignerError;
+use crate::signer::remote::{RemoteSigner, socket_of};
 
 /// Makes a key file.
 pub(super) fn new(arguments: &NewKeyArguments) -> Result<Answer, Failure> {
@@ -44,6 +46,9 @@ pub(super) fn new(arguments: &NewKeyArguments) -> Result<Answer, Failure> {
 /// Prints what a key file stands for: the fingerprint that it has as a link key, and the address that it has as an
 /// attester's or account's key where it can be one.
 pub(super) fn show(path: &Path) -> Result<Answer, Failure> {
+    if let Some(socket) = path.to_str().and_then(socket_of) {
+        return show_of_signer(socket);
+    }
     let identity = Identity::load(path).map_err(|error| Failure::new(Exit::Usage, error))?;
     let fingerprint = identity.fingerprint().to_string();
     let address = read_secret(path)
@@ -58,6 +63,19 @@ pub(super) fn show(path: &Path) -> Result<Answer, Failure> {
         data: json!({"file": path.display().to_string(), "fingerprint": fingerprint, "address": address}),
         text,
     })
+}
+
+/// Prints the address of the key that a signer has.
+fn show_of_signer(socket: &Path) -> Result<Answer, Failure> {
+    let address = RemoteSigner::describe(socket).map_err(|error| {
+        let exit = match error {
+            SignerError::Refused { .. } => Exit::Refused,
+            _ => Exit::Unreachable,
+        };
+        Failure::new(exit, error)
+    })?;
+    let text = format!("a signer with the attester's key of address {address}");
+    Ok(Answer { data: json!({"signer": socket.display().to_string(), "address": address.to_string()}), text })
 }
 
 /// Fills `bytes` from the operating system's entropy.

@@ -1,4 +1,5 @@
-//! `pause`, `resume`, `retry`, `unfreeze`, `reload`, `evidence` and `audit`: orders to the running daemon, and what they stand on.
+//! `pause`, `resume`, `retry`, `skip`, `unfreeze`, `reload`, `evidence` and `audit`: orders to the running daemon, and what
+//! they stand on.
 
 use std::fmt::Write as _;
 
@@ -6,13 +7,13 @@ use serde_json::Value;
 
 use super::answer::{Answer, Failure};
 use super::control_arguments::{
-    LaneOrderArguments, NewestArguments, ReloadArguments, RetryArguments, UnfreezeArguments,
+    DaemonSkipArguments, LaneOrderArguments, NewestArguments, ReloadArguments, RetryArguments, UnfreezeArguments,
 };
 use super::control_commands::{ask, columns, moment, to_json, unexpected};
 use crate::config::Sources;
 use crate::control::{
     AuditReport, ControlReply, ControlRequest, EvidenceReport, Exhibit, LaneOrder, Newest, ReloadOrder, RetryOrder,
-    UnfreezeOrder,
+    SkipOrder, UnfreezeOrder,
 };
 use crate::run::{Change, ReloadReport};
 
@@ -37,6 +38,12 @@ pub(super) async fn resume(sources: &Sources, arguments: LaneOrderArguments) -> 
 pub(super) async fn retry(sources: &Sources, arguments: RetryArguments) -> Result<Answer, Failure> {
     let request = RetryOrder { lane: arguments.lane, chain: arguments.chain, reason: arguments.reason };
     order(sources, ControlRequest::Retry(request)).await
+}
+
+/// Steps over the message that halted a strict lane.
+pub(super) async fn skip(sources: &Sources, arguments: DaemonSkipArguments) -> Result<Answer, Failure> {
+    let request = SkipOrder { lane: arguments.lane, index: arguments.index, reason: arguments.reason };
+    order(sources, ControlRequest::Skip(request)).await
 }
 
 /// Lets a frozen client go on with one of two headers.

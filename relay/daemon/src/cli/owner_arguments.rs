@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId};
 
 use super::arguments::duration;
@@ -123,6 +124,10 @@ pub(super) enum LaneCommand {
     Resume(PauseArguments),
     /// Step over the message that halted a strict lane, on its destination chain
     Skip(SkipArguments),
+    /// Print the section of a new lane that takes another one's place on a new gateway; the same at everybody
+    Move(MoveArguments),
+    /// Take a lane that is closed for good out of the configuration's files
+    Remove(LaneChoice),
 }
 
 impl LaneCommand {
@@ -135,6 +140,8 @@ impl LaneCommand {
             Self::Pause(_) => "lane pause",
             Self::Resume(_) => "lane resume",
             Self::Skip(_) => "lane skip",
+            Self::Move(_) => "lane move",
+            Self::Remove(_) => "lane remove",
         }
     }
 }
@@ -189,6 +196,21 @@ pub(super) struct SkipArguments {
     pub(super) index: u64,
     #[command(flatten)]
     pub(super) making: Making,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MoveArguments {
+    #[command(flatten)]
+    pub(super) choice: LaneChoice,
+    /// The new gateway on that chain
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) gateway: Address,
+    /// The verifier that the new gateway uses for this lane
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) verifier: Address,
+    /// The new lane's salt [default: a new one is drawn, which all others must be told]
+    #[arg(long, value_name = "SALT", value_parser = Hash32::from_hex)]
+    pub(super) salt: Option<Hash32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -277,10 +299,10 @@ pub(super) struct ProposeArguments {
 pub(super) struct SignArguments {
     /// The file that `propose` wrote
     pub(super) file: PathBuf,
-    /// The attester's key [default: attester.key_file]
+    /// The attester's key [default: attester.key_file, or the one of attester.signer]
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
-    /// Where it is noted what this key signed; keep it as long as the key [default: the key file's name + .rotations]
+    /// Where it is noted what this key signed; keep it as long as the key [default: the key file's name + .rotations; a signer keeps its own]
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
 }

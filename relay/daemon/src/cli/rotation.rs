@@ -8,11 +8,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use cityrelay_core::attestation::{Committee, SignatureBytes, attester_id, rotation_digest};
+use cityrelay_core::attestation::{Committee, SignatureBytes};
 use cityrelay_core::gateway_call::GatewayCall;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId, Domain, Epoch};
-use k256::ecdsa::SigningKey;
+use cityrelay_core::signing::{self, Signable};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -20,12 +20,12 @@ use super::answer::{Answer, Exit, Failure, say};
 use super::doctor::diagnosis;
 use super::owner::{Owner, Step};
 use super::owner_arguments::{ProposeArguments, RotationArguments, SendRotationArguments, SignArguments};
-use crate::config::settings::ChainConfig;
+use crate::config::settings::{ChainConfig, KeySource};
 use crate::config::{Layers, Sources, check};
 use crate::contracts;
-use crate::doctor::attesters;
+use crate::doctor::{Instance, attesters};
 use crate::durable_file::{sync_folder_of, write_durably};
-use crate::keys::read_secret;
+use crate::signer::{AttesterKey, SignerError};
 
 /// Version of the file; grows when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -68,7 +68,17 @@ struct Rotation {
 impl Rotation {
     /// What every member signs.
     fn digest(&self) -> Hash32 {
-        rotation_digest(self.verifier, self.domain, self.new.epoch(), self.new.members(), self.new.threshold())
+        Signable::Rotation(self.change()).digest()
+    }
+
+    fn change(&self) -> signing::Rotation {
+        signing::Rotation {
+            verifier: self.verifier,
+            domain: self.domain,
+            epoch: self.new.epoch(),
+            members: self.new.members().clone(),
+            threshold: self.new.threshold(),
+        }
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
@@ -232,19 +242,21 @@ fn readable(path: &Path) -> Result<Rotation, Failure> {
 }
 
 /// Chains of the configuration with a verifier and a node to ask.
-fn with_verifiers(sources: &Sources) -> Result<Vec<ChainConfig>, Failure> {
-    let (chains, _) = check::lanes_only(&Layers::read(sources)?, cityrelay_all::adapters())?;
+fn with_verifiers(layers: &Layers) -> Result<Vec<ChainConfig>, Failure> {
+    let (chains, _) = check::lanes_only(layers, cityrelay_all::adapters())?;
     let can_be_read = |chain: &ChainConfig| chain.verifier.is_some() && !chain.chain.source().endpoints().is_empty();
     Ok(chains.into_values().filter(can_be_read).collect())
 }
 
 /// Shows every set and whether they agree.
 pub(super) async fn show(sources: &Sources) -> Result<Answer, Failure> {
-    let chains = with_verifiers(sources)?;
+    let layers = Layers::read(sources)?;
+    let chains = with_verifiers(&layers)?;
     if chains.is_empty() {
         return Err(Failure::new(Exit::Usage, "no chain of this configuration has both a verifier and a node"));
     }
-    diagnosis(&attesters::sets(&chains.iter().collect::<Vec<_>>(), &[]).await)
+    let instance = Instance::new(sources, &layers, false);
+    diagnosis(&attesters::sets(&chains.iter().collect::<Vec<_>>(), &[], &instance).await)
 }
 
 /// Writes a file that asks for a new set.
@@ -280,10 +292,9 @@ pub(super) async fn propose(sources: &Sources, arguments: &ProposeArguments) -> 
 /// Adds the signature of this attester, once for each verifier and epoch whatever the set.
 pub(super) fn sign(sources: &Sources, arguments: &SignArguments) -> Result<Answer, Failure> {
     let mut rotation = readable(&arguments.file)?;
-    let key_file = match &arguments.key {
-        Some(key) => key.clone(),
-        None => check::attester_key(&Layers::read(sources)?)?
-            .ok_or_else(|| Failure::new(Exit::Usage, "attester.key_file is missing: name the key with --key"))?,
+    let source = match &arguments.key {
+        Some(path) => KeySource::File { path: path.clone(), address: None },
+        None => check::attester_key(&Layers::read(sources)?)?,
     };
     // Whoever has a configuration is not asked to trust the file about which contract it is.
     match Layers::read(sources).map_err(Failure::from).and_then(|layers| configured_verifier(&layers, rotation.domain))
@@ -297,23 +308,31 @@ pub(super) fn sign(sources: &Sources, arguments: &SignArguments) -> Result<Answe
             say("no configuration has that chain's verifier: compare it with others before you pass the file on")
         }
     }
-    let secret = read_secret(&key_file).map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
-    let key = SigningKey::from_slice(&secret)
-        .map_err(|_| Failure::new(Exit::Usage, format!("{}: expected a secp256k1 private key", key_file.display())))?;
-    let id = attester_id(key.verifying_key());
+    let key = AttesterKey::open(&source).map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
+    let id = key.id();
     if !rotation.is_member(id) {
         let problem = format!("{id} is a member of neither set: its signature would not count");
         return Err(Failure::new(Exit::Refused, problem));
     }
-    let record = match &arguments.record {
-        Some(record) => record.clone(),
-        None => record_beside(&key_file),
+    let record = match (&arguments.record, &source) {
+        (Some(record), _) => Some(record.clone()),
+        (None, KeySource::File { path, .. }) => Some(record_beside(path)),
+        // A signer keeps a record of its own.
+        (None, KeySource::Signer { .. }) => None,
     };
-    let digest = rotation.digest();
-    sign_once(&record, id, &rotation, digest).map_err(|error| Failure::new(Exit::Refused, format!("{error:#}")))?;
-    let (signature, recovery) =
-        key.sign_prehash_recoverable(digest.as_bytes()).map_err(|error| Failure::new(Exit::Internal, error))?;
-    rotation.signatures.insert(id, SignatureBytes::from_parts(&signature, recovery));
+    if let Some(record) = record {
+        let recorded = sign_once(&record, id, &rotation, rotation.digest());
+        recorded.map_err(|error| Failure::new(Exit::Refused, format!("{error:#}")))?;
+    }
+    let signature = key.sign(&Signable::Rotation(rotation.change())).map_err(|error| {
+        let exit = match error {
+            SignerError::Refused { .. } => Exit::Refused,
+            SignerError::Away { .. } => Exit::Unreachable,
+            _ => Exit::Usage,
+        };
+        Failure::new(exit, error)
+    })?;
+    rotation.signatures.insert(id, signature);
     rotation.write(&arguments.file)?;
     say(rotation.words());
     say(format_args!("signed by {id}"));
@@ -414,14 +433,18 @@ pub(super) async fn send(sources: &Sources, arguments: &SendRotationArguments) -
         format!("epoch {} is in force on {}: {}", rotation.new.epoch(), chain.name, list(rotation.new.members()));
     let owner = Owner { layers: &layers, chain, making: &arguments.making };
     let answer = owner.act(&[Step::new(rotation.call(), what)], text).await?;
-    let chains = with_verifiers(sources)?;
-    let disagreements = attesters::sets(&chains.iter().collect::<Vec<_>>(), &[]).await;
-    disagreements.iter().filter(|finding| finding.repair.is_some()).for_each(say);
+    let chains = with_verifiers(&layers)?;
+    let instance = Instance::new(sources, &layers, false);
+    let disagreements = attesters::sets(&chains.iter().collect::<Vec<_>>(), &[], &instance).await;
+    disagreements.iter().filter(|finding| finding.repair().is_some()).for_each(say);
     Ok(answer)
 }
 
 #[cfg(test)]
 mod tests {
+    use cityrelay_core::attestation::attester_id;
+    use k256::ecdsa::SigningKey;
+
     use super::*;
 
     fn key(byte: u8) -> SigningKey {

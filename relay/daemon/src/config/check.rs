@@ -1,6 +1,8 @@
 //! From a merged configuration to a checked one: every rule, and every fault at once.
 
 mod attester;
+mod lanes;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,7 +13,6 @@ use cityrelay_core::claim::MAX_CLAIM_ENTRIES;
 use cityrelay_core::frame::Role;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId, Domain};
-use cityrelay_core::lane::LaneIdentity;
 use serde_json::Value;
 
 use super::fault::Faults;
@@ -19,15 +20,14 @@ use super::key_table::{CHAIN_PREFIX, KnownKeys, OWN_KEYS, nearest};
 use super::layers::Layers;
 use super::reader::{Reader, Setting, shown};
 use super::settings::{
-    BatchConfig, ChainConfig, Config, ControlConfig, LaneConfig, LinkConfig, LogConfig, LogFormat, MetricsConfig,
-    NodeConfig, PeerConfig,
+    BatchConfig, ChainConfig, Config, ControlConfig, JournalConfig, KeySource, LaneConfig, LinkConfig, LogConfig,
+    LogFormat, MetricsConfig, NodeConfig, PeerConfig,
 };
 
 /// The adapters that a chain's section may name.
 pub type Adapters<'a> = &'a [&'static dyn Adapter];
 
 const MAX_NAME_BYTES: usize = 32;
-const MAX_CHANNEL_BYTES: usize = 64;
 /// Unix socket paths end at 107 bytes; the rest is room for a temporary name beside it.
 const MAX_SOCKET_BYTES: usize = 100;
 
@@ -50,18 +50,22 @@ pub fn config(layers: &Layers, adapters: Adapters<'_>) -> Result<Config, Faults>
         }
     }
     distinct_domains(&reader, &chains);
-    let lanes = lanes(&reader, role, &names, &chains, &peers);
+    let lanes = lanes::lanes(&reader, role, &names, &chains, &peers);
     nothing_idle(&reader, &names, &peers);
     let attester = attester::attester(&reader, role, &lanes, node.as_ref());
     attester::own_nodes(&reader, role, &chains);
     let batch = batch(&reader);
+    let journal = journal(&reader);
     let metrics = reader.required("metrics.listen").map(|listen| MetricsConfig { listen });
     let control = control(&reader, node.as_ref());
     let log = log(&reader);
+    let traces = traces::traces(&reader);
     let faults = reader.into_faults();
-    match (node, link, batch, metrics, control, log) {
-        (Some(node), Some(link), Some(batch), Some(metrics), Some(control), Some(log)) if faults.is_empty() => {
-            Ok(Config { node, link, peers, chains, lanes, attester, batch, metrics, control, log })
+    match (node, link, batch, journal, metrics, control, log) {
+        (Some(node), Some(link), Some(batch), Some(journal), Some(metrics), Some(control), Some(log))
+            if faults.is_empty() =>
+        {
+            Ok(Config { node, link, peers, chains, lanes, attester, batch, journal, metrics, control, log, traces })
         }
         _ => Err(Faults::new(faults)),
     }
@@ -105,14 +109,14 @@ pub fn data_dir(layers: &Layers) -> Result<PathBuf, Faults> {
     finish(reader, data_dir)
 }
 
-/// The attester's key file, where the configuration names one.
+/// Where the attester's key is.
 ///
 /// # Errors
 /// Every fault, by file and line.
-pub fn attester_key(layers: &Layers) -> Result<Option<PathBuf>, Faults> {
+pub fn attester_key(layers: &Layers) -> Result<KeySource, Faults> {
     let reader = Reader::new(layers);
-    let key = reader.path("attester.key_file");
-    finish(reader, Some(key))
+    let key = attester::key(&reader);
+    finish(reader, key)
 }
 
 /// Checks the chains and lanes, whatever the role and the peers: what a command needs to set lanes up.
@@ -132,7 +136,7 @@ pub fn lanes_only(
             chains.insert((*name).to_owned(), chain);
         }
     }
-    let lanes = lanes(&reader, None, &names, &chains, &[]);
+    let lanes = lanes::lanes(&reader, None, &names, &chains, &[]);
     finish(reader, Some((chains, lanes)))
 }
 
@@ -199,27 +203,41 @@ fn peers(reader: &Reader<'_>, listens: bool) -> Vec<PeerConfig> {
             let problem = "is missing, and link.listen too: neither side can call the other";
             reader.fault(&format!("{path}.address"), problem);
         }
+        let next = format!("{path}.next_fingerprint");
+        let next_fingerprint = reader.value(&next).and_then(|_| fingerprint(reader, &next));
         let fingerprint = fingerprint(reader, &format!("{path}.fingerprint"));
         if let (Some(name), Some(role), Some(fingerprint)) = (name, role, fingerprint) {
             if peers.iter().any(|peer| peer.name == name) {
                 reader.fault(&format!("{path}.name"), format!("two peers are called {name:?}"));
             }
-            if let Some(twin) = peers.iter().find(|peer| peer.fingerprint == fingerprint) {
+            let has = |peer: &PeerConfig, key| peer.fingerprint == key || peer.next_fingerprint == Some(key);
+            if let Some(twin) = peers.iter().find(|peer| has(peer, fingerprint)) {
                 reader.fault(&format!("{path}.fingerprint"), format!("is also that of peer {:?}", twin.name));
+            }
+            if let Some(twin) = peers.iter().find(|peer| next_fingerprint.is_some_and(|key| has(peer, key))) {
+                reader.fault(&next, format!("is also that of peer {:?}", twin.name));
+            }
+            if next_fingerprint == Some(fingerprint) {
+                reader.fault(&next, "is the present one: leave this key out until the peer has another");
             }
             let attester = attester_address(reader, &format!("{path}.attester"), role);
             let city = reader.optional(&format!("{path}.city"));
-            peers.push(PeerConfig { name, role, address, fingerprint, attester, city });
+            peers.push(PeerConfig { name, role, address, fingerprint, next_fingerprint, attester, city });
         }
     }
     peers
 }
 
 fn attester_address(reader: &Reader<'_>, path: &str, role: Role) -> Option<AttesterId> {
-    let address = reader.optional::<Address>(path)?;
+    let id = attester_id(reader, path)?;
     if role != Role::Attester {
         reader.fault(path, "only an attester signs: leave this key out, or set role = \"attester\"");
     }
+    Some(id)
+}
+
+fn attester_id(reader: &Reader<'_>, path: &str) -> Option<AttesterId> {
+    let address = reader.optional::<Address>(path)?;
     match address.to_20() {
         Some(bytes) => Some(AttesterId(bytes)),
         None => {
@@ -336,143 +354,6 @@ fn distinct_domains(reader: &Reader<'_>, chains: &BTreeMap<String, ChainConfig>)
     }
 }
 
-fn lanes(
-    reader: &Reader<'_>,
-    role: Option<Role>,
-    names: &[&str],
-    chains: &BTreeMap<String, ChainConfig>,
-    peers: &[PeerConfig],
-) -> Vec<LaneConfig> {
-    let mut lanes: Vec<LaneConfig> = Vec::new();
-    let elements = reader.elements("lanes");
-    if elements.is_empty() && reader.value("lanes").is_none_or(Value::is_array) {
-        reader.fault("lanes", "there is no lane, so nothing would be relayed: add a [[lanes]] section");
-    }
-    for path in elements {
-        let peer = lane_peer(reader, &path, role, peers);
-        if let Some(lane) = lane(reader, &path, names, chains, peer) {
-            if let Some(at) = lanes.iter().position(|other| other.id == lane.id) {
-                reader.fault(&path, format!("is the same lane as lanes[{at}]"));
-            }
-            if role == Some(Role::Relay) && !has_account(chains, &lane) {
-                let problem =
-                    "this relay has no account on either chain of the lane: set `account` in one of their sections";
-                reader.fault(&path, problem);
-            }
-            lanes.push(lane);
-        }
-    }
-    lanes
-}
-
-fn has_account(chains: &BTreeMap<String, ChainConfig>, lane: &LaneConfig) -> bool {
-    [&lane.source, &lane.destination]
-        .into_iter()
-        .any(|name| chains.get(name).is_some_and(|chain| chain.chain.target().is_some()))
-}
-
-fn lane_peer(reader: &Reader<'_>, path: &str, role: Option<Role>, peers: &[PeerConfig]) -> Option<String> {
-    let path = format!("{path}.peer");
-    let named = reader.optional::<String>(&path);
-    match (role, named) {
-        (Some(Role::Relay), None) if reader.value(&path).is_none() => {
-            reader.missing(&path, " on a relay's lane");
-            None
-        }
-        (Some(Role::Attester), Some(_)) => {
-            reader.fault(&path, "an attester answers every relay among its peers: leave this key out");
-            None
-        }
-        (Some(Role::Relay), Some(named)) => {
-            match peers.iter().find(|peer| peer.name == named) {
-                Some(peer) if peer.role == Role::Relay => {}
-                Some(_) => reader.fault(&path, format!("peer {named:?} is an attester, expected a relay")),
-                None => {
-                    // A peer with faults of its own is reported where they are.
-                    let elements = reader.elements("peers").into_iter();
-                    let known: Vec<&str> =
-                        elements.filter_map(|peer| reader.value(&format!("{peer}.name"))?.as_str()).collect();
-                    if !known.contains(&named.as_str()) {
-                        reader.fault(&path, unknown_name("peer", &named, &known));
-                    }
-                }
-            }
-            Some(named)
-        }
-        (_, named) => named,
-    }
-}
-
-fn lane(
-    reader: &Reader<'_>,
-    path: &str,
-    names: &[&str],
-    chains: &BTreeMap<String, ChainConfig>,
-    peer: Option<String>,
-) -> Option<LaneConfig> {
-    let channel = channel(reader, &format!("{path}.channel"));
-    let salt: Option<Hash32> = reader.required(&format!("{path}.salt"));
-    let source: Option<String> = reader.required(&format!("{path}.source"));
-    let destination: Option<String> = reader.required(&format!("{path}.destination"));
-    let source_end =
-        source.as_deref().and_then(|name| lane_end(reader, &format!("{path}.source"), name, names, chains));
-    let destination_end =
-        destination.as_deref().and_then(|name| lane_end(reader, &format!("{path}.destination"), name, names, chains));
-    if source.is_some() && source == destination {
-        reader.fault(&format!("{path}.destination"), "is the source too: a lane joins two chains");
-        return None;
-    }
-    let (source_end, destination_end) = (source_end?, destination_end?);
-    let identity = LaneIdentity {
-        source_domain: source_end.domain,
-        destination_domain: destination_end.domain,
-        source_gateway: source_end.gateway,
-        destination_gateway: destination_end.gateway,
-        source_verifier: source_end.verifier,
-        destination_verifier: destination_end.verifier,
-        channel: channel?,
-        salt: salt?,
-    };
-    Some(LaneConfig { id: identity.id(), identity, source: source?, destination: destination?, peer })
-}
-
-fn channel(reader: &Reader<'_>, path: &str) -> Option<String> {
-    let channel: String = reader.required(path)?;
-    if (1..=MAX_CHANNEL_BYTES).contains(&channel.len()) && !channel.contains(char::is_control) {
-        return Some(channel);
-    }
-    reader.fault(path, format!("expected 1 to {MAX_CHANNEL_BYTES} bytes of text, got {channel:?}"));
-    None
-}
-
-struct LaneEnd {
-    domain: Domain,
-    gateway: cityrelay_core::ids::Address,
-    verifier: cityrelay_core::ids::Address,
-}
-
-fn lane_end(
-    reader: &Reader<'_>,
-    path: &str,
-    name: &str,
-    names: &[&str],
-    chains: &BTreeMap<String, ChainConfig>,
-) -> Option<LaneEnd> {
-    if !names.contains(&name) {
-        reader.fault(path, unknown_name("chain", name, names));
-        return None;
-    }
-    for key in ["gateway", "verifier"] {
-        let key = format!("chains.{name}.{key}");
-        if reader.value(&key).is_none() {
-            reader.missing(&key, &format!(", and {path} needs it"));
-        }
-    }
-    // A section with faults of its own is reported where they are.
-    let chain = chains.get(name)?;
-    Some(LaneEnd { domain: chain.domain, gateway: chain.gateway?, verifier: chain.verifier? })
-}
-
 /// A chain that no lane names, or a relay that no lane names, is a mistake that would otherwise go unseen.
 fn nothing_idle(reader: &Reader<'_>, names: &[&str], peers: &[PeerConfig]) {
     let named = |key: &str| -> BTreeSet<String> {
@@ -511,6 +392,17 @@ fn batch(reader: &Reader<'_>) -> Option<BatchConfig> {
         max_gas: max_gas?,
         max_delay: max_delay?,
     })
+}
+
+fn journal(reader: &Reader<'_>) -> Option<JournalConfig> {
+    let (shortest, longest) = (Duration::from_secs(10), Duration::from_secs(100 * 366 * 24 * 3600));
+    let keep = |key| reader.within(key, shortest, longest, "10s to 100y");
+    let keep_payloads = keep("journal.keep_payloads");
+    let keep_bodies = match reader.value("journal.keep_bodies") {
+        Some(_) => Some(keep("journal.keep_bodies")?),
+        None => None,
+    };
+    Some(JournalConfig { keep_payloads: keep_payloads?, keep_bodies })
 }
 
 fn control(reader: &Reader<'_>, node: Option<&NodeConfig>) -> Option<ControlConfig> {

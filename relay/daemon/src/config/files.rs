@@ -29,9 +29,8 @@ pub struct Files {
 /// # Errors
 /// [`Faults`] when a file can't be read or is no TOML; nothing can be said about its keys then.
 pub fn read(path: &Path) -> Result<Files, Faults> {
-    let is_folder = path.is_dir();
-    let paths = if is_folder { list(path)? } else { vec![path.to_owned()] };
-    let base = if is_folder { path } else { path.parent().unwrap_or_else(|| Path::new("")) };
+    let paths = paths(path)?;
+    let base = if path.is_dir() { path } else { path.parent().unwrap_or_else(|| Path::new("")) };
     let mut tree: Option<Located> = None;
     let mut faults = Vec::new();
     let mut unreadable = Vec::new();
@@ -48,6 +47,14 @@ pub fn read(path: &Path) -> Result<Files, Faults> {
         return Err(Faults::new(unreadable));
     }
     Ok(Files { tree: tree.unwrap_or_else(Located::empty), base: base.to_owned(), faults })
+}
+
+/// The file, or every `*.toml` of the folder in the order of their names.
+///
+/// # Errors
+/// [`Faults`] when the folder can't be listed or has none.
+pub(crate) fn paths(path: &Path) -> Result<Vec<PathBuf>, Faults> {
+    if path.is_dir() { list(path) } else { Ok(vec![path.to_owned()]) }
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Faults> {

@@ -44,7 +44,15 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         "64 hex digits",
         None,
         "SHA-256 of its public link key, as `cityrelay keys show` prints it at the peer.",
-    ),
+    )
+    .applied(),
+    key(
+        "peers[].next_fingerprint",
+        "64 hex digits",
+        UNSET,
+        "The same of the link key that takes its place: both are accepted, so that the peer can change its key at any moment.",
+    )
+    .applied(),
     key(
         "peers[].attester",
         "address",
@@ -92,18 +100,54 @@ pub static OWN_KEYS: &[KeyDoc] = &[
         None,
         "Drawn once when the lane is opened (`cityrelay lane salt`); part of the lane's identity.",
     ),
+    key(
+        "lanes[].source_gateway",
+        "0x + 40 or 64 hex digits",
+        Some("chains.<source>.gateway"),
+        "The gateway on the source chain, where the lane does not use the chain's: while lanes move to a new gateway.",
+    ),
+    key(
+        "lanes[].source_verifier",
+        "0x + 40 or 64 hex digits",
+        Some("chains.<source>.verifier"),
+        "The verifier that this gateway uses, where it is not the chain's.",
+    ),
+    key(
+        "lanes[].destination_gateway",
+        "0x + 40 or 64 hex digits",
+        Some("chains.<destination>.gateway"),
+        "The gateway on the destination chain, where the lane does not use the chain's.",
+    ),
+    key(
+        "lanes[].destination_verifier",
+        "0x + 40 or 64 hex digits",
+        Some("chains.<destination>.verifier"),
+        "The verifier that this gateway uses, where it is not the chain's.",
+    ),
     key("lanes[].peer", "peer name", Some("needed by a relay"), "The relay on the other side; an attester names none."),
     key(
         "attester.key_file",
         "file",
-        Some("needed by an attester"),
+        Some("needed by an attester without a signer"),
         "The secp256k1 key that signs heads, made by `cityrelay keys new attester`.",
+    ),
+    key(
+        "attester.signer",
+        "unix: + whole path",
+        UNSET,
+        "In place of key_file: the Unix socket of a signer that is a process of its own, such as `cityrelay signer`, and holds the key.",
+    ),
+    key(
+        "attester.address",
+        "address",
+        Some("needed beside signer"),
+        "The address that the key must have, as `cityrelay keys show` prints it; with another key nothing starts.",
     ),
     key(
         "attester.counter_file",
         "file",
         Some("<node.data_dir>-signer/counter"),
-        "How often it signed, outside of node.data_dir: it tells an older journal. Never restore it from a backup.",
+        "The newest heads that it signed, outside of node.data_dir: it tells an older journal. Never restore it from a backup.",
     ),
     key(
         "attester.channels",
@@ -122,6 +166,20 @@ pub static OWN_KEYS: &[KeyDoc] = &[
     .applied(),
     key("batch.max_delay", "duration", Some("\"200ms\""), "How long a short batch waits for more messages: 0s to 1m.")
         .applied(),
+    key(
+        "journal.keep_payloads",
+        "duration",
+        Some("\"30d\""),
+        "How long the journal keeps payloads, proofs and attested heads of finished messages: 10s to 100y. A relay reminds \
+         an attester with an older journal of what it signed only as far back as this.",
+    ),
+    key(
+        "journal.keep_bodies",
+        "duration",
+        Some("for good"),
+        "How long the journal keeps finished messages themselves: 10s to 100y; id, outcome and heads stay for good. \
+         What an attester lacks and the journal has dropped is read from the chain again.",
+    ),
     key(
         "metrics.listen",
         "address:port",
@@ -142,6 +200,19 @@ pub static OWN_KEYS: &[KeyDoc] = &[
     ),
     key("log.format", "\"text\" or \"json\"", Some("\"text\""), "Form of the log on stderr."),
     key("log.filter", "text", Some("\"info\""), "What is logged, such as `info,cityrelay_link=debug`.").applied(),
+    key(
+        "traces.otlp_endpoint",
+        "url",
+        UNSET,
+        "An OpenTelemetry collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; without it nothing is traced.",
+    ),
+    key("traces.ca_file", "file", UNSET, "With https: certificates (PEM) of who may vouch for the collector."),
+    key(
+        "traces.one_in",
+        "integer",
+        Some("1"),
+        "Of so many messages one is traced, the same one by every process with the same number: 1 to 1000000.",
+    ),
 ];
 
 const fn key(key: &'static str, form: &'static str, default: Option<&'static str>, doc: &'static str) -> KeyDoc {

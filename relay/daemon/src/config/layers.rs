@@ -30,6 +30,14 @@ pub struct Sources {
     pub overrides: Vec<String>,
 }
 
+impl Sources {
+    /// The file or folder that is read.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        self.path.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH))
+    }
+}
+
 /// A merged configuration, unchecked.
 #[derive(Debug)]
 pub struct Layers {
@@ -50,8 +58,7 @@ impl Layers {
     /// [`Faults`] when a file can't be read or parsed. Keys that are set twice are kept in [`Layers::faults`], so
     /// that they are reported together with everything else.
     pub fn read(sources: &Sources) -> Result<Self, Faults> {
-        let path = sources.path.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
-        let files = files::read(path)?;
+        let files = files::read(sources.place())?;
         let mut faults = files.faults;
         let environment = environment(&sources.environment, &mut faults);
         let flags = flags(&sources.overrides, &mut faults);

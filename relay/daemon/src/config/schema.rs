@@ -134,6 +134,7 @@ fn form(form: &str, table: &[KeyDoc]) -> Option<Value> {
     match form {
         "text" | "file" | "folder" | "path" | "url" | "chain name" | "peer name" => Some(json!({ "type": "string" })),
         "address:port" | "host:port" => text("^.+:[0-9]{1,5}$"),
+        "unix: + whole path" => text("^unix:/.+$"),
         "duration" => text(DURATION),
         "boolean" | "true | false" | "true or false" => Some(json!({ "type": "boolean" })),
         "bytes" => Some(json!({ "type": "integer", "minimum": 0 })),

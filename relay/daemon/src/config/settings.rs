@@ -11,6 +11,7 @@ use cityrelay_api::Chain;
 use cityrelay_core::frame::Role;
 use cityrelay_core::ids::{Address, AttesterId, Domain, LaneId};
 use cityrelay_core::lane::LaneIdentity;
+use reqwest::Url;
 
 /// Everything that `cityrelay run` needs.
 #[derive(Clone, Debug)]
@@ -29,12 +30,16 @@ pub struct Config {
     pub attester: Option<AttesterConfig>,
     /// How extensions are cut.
     pub batch: BatchConfig,
+    /// What the journal keeps.
+    pub journal: JournalConfig,
     /// The metrics endpoint.
     pub metrics: MetricsConfig,
     /// The control socket.
     pub control: ControlConfig,
     /// The log.
     pub log: LogConfig,
+    /// Where spans go; `None` when nobody traces.
+    pub traces: Option<TracesConfig>,
 }
 
 /// The journal's folder in the folder of this process's data.
@@ -71,6 +76,8 @@ pub struct PeerConfig {
     pub address: Option<String>,
     /// SHA-256 of its public link key.
     pub fingerprint: [u8; 32],
+    /// The same of the key that takes its place; `None` while it keeps its key.
+    pub next_fingerprint: Option<[u8; 32]>,
     /// The address that it signs heads with, where it is known.
     pub attester: Option<AttesterId>,
     /// The city of its institution, where it is known.
@@ -129,11 +136,30 @@ pub struct LaneConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttesterConfig {
     /// Its secp256k1 key.
-    pub key_file: PathBuf,
-    /// The number of its signatures, outside of the data folder. Default `<node.data_dir>-signer/counter`.
+    pub key: KeySource,
+    /// The newest heads that it signed, outside of the data folder. Default `<node.data_dir>-signer/counter`.
     pub counter_file: PathBuf,
     /// The lanes that it signs for; all configured ones unless `channels` names some.
     pub attests: BTreeSet<LaneId>,
+}
+
+/// Where an attester's key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file that this process reads.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The address that it must have, where that is configured.
+        address: Option<AttesterId>,
+    },
+    /// With a signer that is a process of its own.
+    Signer {
+        /// Its Unix socket.
+        socket: PathBuf,
+        /// The address that its key must have.
+        address: AttesterId,
+    },
 }
 
 /// How extensions are cut.
@@ -147,6 +173,15 @@ pub struct BatchConfig {
     pub max_gas: u64,
     /// How long a short batch waits for more. Default 200 ms.
     pub max_delay: Duration,
+}
+
+/// What the journal keeps of finished messages. Index, id, outcome and heads are kept for good, whatever is said here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// How long payload bytes, proofs and attested heads. Default 30 days.
+    pub keep_payloads: Duration,
+    /// How long the messages themselves. `None`, the default: for good.
+    pub keep_bodies: Option<Duration>,
 }
 
 /// The metrics endpoint.
@@ -181,4 +216,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The collector of traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracesConfig {
+    /// Where it takes OTLP over HTTP.
+    pub otlp_endpoint: Url,
+    /// Certificates of who may vouch for it; always there with https.
+    pub ca_file: Option<PathBuf>,
+    /// One in so many messages is traced, at least 1. Default 1.
+    pub one_in: u64,
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cityrelay_core::frame::Role;
-use cityrelay_core::ids::Domain;
+use cityrelay_core::ids::{AttesterId, Domain};
 
 use super::check::{self, Adapters};
-use super::settings::LogFormat;
+use super::settings::{KeySource, LogFormat};
 use super::{Config, Faults, Layers, Sources, reference};
 use crate::fake_chain::FAKE;
 
@@ -170,7 +170,7 @@ fn an_attesters_configuration_is_read() {
     let files = Files::new(&[("a.toml", ATTESTER)]);
     let config = files.load("a.toml").unwrap();
     let attester = config.attester.unwrap();
-    assert_eq!(attester.key_file, files.path("attester.key"));
+    assert_eq!(attester.key, KeySource::File { path: files.path("attester.key"), address: None });
     assert!(attester.counter_file.ends_with("data-signer/counter"), "{}", attester.counter_file.display());
     assert!(!attester.counter_file.starts_with(&config.node.data_dir));
     assert_eq!(attester.attests.into_iter().collect::<Vec<_>>(), [config.lanes[0].id]);
@@ -273,6 +273,44 @@ fn peers_are_checked() {
 }
 
 #[test]
+fn a_peers_next_key_is_a_key_of_its_own() {
+    let one = "fingerprint = \"1111111111111111111111111111111111111111111111111111111111111111\"\n";
+    let with = |digit: &str| format!("{one}next_fingerprint = \"{}\"\n", digit.repeat(64));
+    let files = Files::new(&[("relay.toml", &RELAY.replace(one, &with("5")))]);
+    let peer = &files.load("relay.toml").unwrap().peers[0];
+    assert_eq!((peer.fingerprint, peer.next_fingerprint), ([0x11; 32], Some([0x55; 32])));
+    assert!(relay_fault(one, &with("1")).contains("peers[0].next_fingerprint: is the present one"));
+    assert!(relay_fault(one, &with("x")).contains("peers[0].next_fingerprint: expected 64 hex digits"));
+    let second =
+        format!("{}\n[[peers]]\nname = \"third\"\nrole = \"attester\"\naddress = \"127.0.0.1:1\"\n", with("5"));
+    for digit in ["1", "5"] {
+        let twin = format!("{second}fingerprint = \"{}\"\n", digit.repeat(64));
+        assert!(relay_fault(one, &twin).contains("peers[1].fingerprint: is also that of peer \"south-relay\""));
+    }
+}
+
+#[test]
+fn traces_are_checked() {
+    let with = |text: &str| relay_fault("[link]\n", &format!("[traces]\n{text}\n\n[link]\n"));
+    assert!(with("otlp_endpoint = \"collector:4318\"").contains("traces.otlp_endpoint: expected an http or https URL"));
+    assert!(with("otlp_endpoint = \"http://me:secret@collector/v1/traces\"").contains("no secret may stand"));
+    assert!(with("otlp_endpoint = \"https://collector/v1/traces\"").contains("traces.ca_file: is missing"));
+    assert!(with("ca_file = \"ca.pem\"").contains("traces.otlp_endpoint: is missing"));
+    assert!(
+        with("otlp_endpoint = \"http://collector/v1/traces\"\none_in = 0")
+            .contains("traces.one_in: expected 1 to 1000000")
+    );
+    let text =
+        "[traces]\notlp_endpoint = \"https://collector:4318/v1/traces\"\nca_file = \"ca.pem\"\none_in = 7\n\n[link]\n";
+    let files = Files::new(&[("relay.toml", &RELAY.replace("[link]\n", text))]);
+    let traces = files.load("relay.toml").unwrap().traces.unwrap();
+    assert_eq!((traces.otlp_endpoint.as_str(), traces.one_in), ("https://collector:4318/v1/traces", 7));
+    assert_eq!(traces.ca_file, Some(files.path("ca.pem")));
+    let files = Files::new(&[("relay.toml", RELAY)]);
+    assert_eq!(files.load("relay.toml").unwrap().traces, None, "off unless a collector is named");
+}
+
+#[test]
 fn a_peer_that_nobody_can_call_is_a_fault() {
     let text =
         RELAY.replace("listen = \"127.0.0.1:7400\"\n", "").replace("address = \"relay.south.example:7400\"\n", "");
@@ -351,11 +389,32 @@ fn what_nobody_uses_is_a_fault() {
 }
 
 #[test]
+fn an_attesters_signer_is_read() {
+    let keys = "signer = \"unix:/run/signer.sock\"\naddress = \"0x0101010101010101010101010101010101010101\"\n";
+    let text = ATTESTER.replace("key_file = \"attester.key\"\n", keys);
+    let attester = Files::new(&[("a.toml", &text)]).load("a.toml").unwrap().attester.unwrap();
+    let (socket, address) = ("/run/signer.sock".into(), AttesterId([1; 20]));
+    assert_eq!(attester.key, KeySource::Signer { socket, address });
+}
+
+#[test]
 fn an_attester_has_a_key_own_nodes_and_no_lane_peers() {
     assert!(
         attester_fault("[attester]\nkey_file = \"attester.key\"\n", "")
-            .contains("attester.key_file: is missing for an attester")
+            .contains("attester.key_file: is missing for an attester, and so is attester.signer")
     );
+    let signer = |keys: &str| attester_fault("key_file = \"attester.key\"\n", keys);
+    assert!(
+        signer("key_file = \"attester.key\"\nsigner = \"unix:/run/signer.sock\"\n")
+            .contains("attester.signer: stands beside attester.key_file: leave one of them out")
+    );
+    assert!(
+        signer("signer = \"unix:/run/signer.sock\"\n").contains("attester.address: is missing beside attester.signer")
+    );
+    for wrong in ["/run/signer.sock", "unix:signer.sock", "tcp:127.0.0.1:1"] {
+        let keys = format!("signer = \"{wrong}\"\naddress = \"0x0101010101010101010101010101010101010101\"\n");
+        assert!(signer(&keys).contains("attester.signer: expected unix: and the whole path of a socket"), "{wrong}");
+    }
     assert!(
         attester_fault("[attester]\n", "[attester]\ncounter_file = \"data/counter\"\n")
             .contains("attester.counter_file: lies in node.data_dir")
@@ -509,4 +568,26 @@ fn the_reference_has_every_key_of_daemon_and_adapter_once() {
     }
     assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')));
     assert!(text.contains("# [[lanes]]\n") && text.contains("# [chains.NAME] with adapter = \"fake\"\n"));
+}
+
+#[test]
+fn a_lane_may_stand_on_another_gateway_than_its_chains() {
+    let own = "0x00000000000000000000000000000000000000a1";
+    let moved = format!("{RELAY}source_gateway = \"{own}\"\nsource_verifier = \"{own}\"\n");
+    let lanes = |text: &str| Files::new(&[("a.toml", text)]).load("a.toml").unwrap().lanes;
+    let (before, after) = (lanes(RELAY), lanes(&moved));
+    assert_eq!(after[0].identity.source_gateway.to_string(), own);
+    assert_eq!(after[0].identity.source_verifier.to_string(), own);
+    assert_eq!(after[0].identity.destination_gateway, before[0].identity.destination_gateway);
+    assert_ne!(after[0].id, before[0].id, "another gateway is another lane");
+
+    // Both side by side, of one channel; what the chain lacks, the lane must have.
+    let (_, lane) = moved.split_once("[[lanes]]").unwrap();
+    assert_eq!(lanes(&format!("{RELAY}\n[[lanes]]{lane}")).len(), 2);
+    let bare = moved.replace("gateway = \"0x0000000000000000000000000000000000000001\"\n", "");
+    assert_eq!(lanes(&bare)[0].id, after[0].id);
+    let missing = faults(&bare.replace(&format!("source_gateway = \"{own}\"\n"), ""));
+    assert!(missing.iter().any(|fault| fault.contains("chains.north.gateway: is missing")), "{missing:?}");
+    let wrong = faults(&moved.replace(own, "0x12"));
+    assert!(wrong.iter().any(|fault| fault.contains("lanes[0].source_gateway: expected")), "{wrong:?}");
 }

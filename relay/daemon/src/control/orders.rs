@@ -45,6 +45,18 @@ pub struct RetryOrder {
     pub reason: String,
 }
 
+/// The order to step over the message that halted a strict lane, whose outcome is *skipped* then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkipOrder {
+    /// The lane's id, or its channel where only one lane has it.
+    pub lane: String,
+    /// Index of the message; it must be the one that halted the lane.
+    pub index: u64,
+    /// Why, for the record; not empty.
+    pub reason: String,
+}
+
 /// The order to let a frozen client go on with one of two headers. Whoever gives it has been shown both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

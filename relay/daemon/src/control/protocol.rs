@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::orders::{
-    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, UnfreezeOrder,
+    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, SkipOrder, UnfreezeOrder,
 };
 use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
 use super::words::MessageState;
@@ -56,6 +56,8 @@ pub enum ControlRequest {
     Resume(LaneOrder),
     /// Try again now what waits after a failure.
     Retry(RetryOrder),
+    /// Step over the message that halted a strict lane.
+    Skip(SkipOrder),
     /// Let a frozen client go on.
     Unfreeze(UnfreezeOrder),
     /// Read the configuration again and take over what may change while the daemon runs.

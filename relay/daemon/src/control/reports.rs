@@ -116,6 +116,12 @@ pub struct PeerReport {
     pub role: String,
     /// Whether a session stands.
     pub is_up: bool,
+    /// `current` or `next`: which of its pinned link keys it has proved in that session.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Why the last attempt to call it came to nothing, while no session stands and it was we who called.
+    #[serde(default)]
+    pub dial_failure: Option<String>,
 }
 
 /// Every lane that was asked for.

@@ -1,14 +1,9 @@
 //! The daemon's end of the control socket.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::net::UnixStream as StdStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,13 +12,14 @@ use tokio::task::JoinHandle;
 
 use super::caller::{Admission, Caller};
 use super::orders::{
-    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, UnfreezeOrder,
+    AuditReport, DoneReport, EvidenceReport, LaneOrder, Newest, ReloadOrder, RetryOrder, SkipOrder, UnfreezeOrder,
 };
 use super::protocol::{
     ControlFault, ControlReply, ControlRequest, FaultKind, LaneQuery, MAX_LINE_BYTES, MessageQuery, ReplyLine,
     RequestLine, SendRequest, VERSION, WhyQuery,
 };
 use super::reports::{LanesReport, MessagesReport, SendReport, StatusReport, WhyReport};
+use crate::listening_socket::{Access, SocketFile, listen};
 use crate::run::ReloadReport;
 
 /// Connections served at once; more wait.
@@ -69,6 +65,9 @@ pub trait ControlBackend: Readings {
     /// Tries again now what waits after a failure.
     async fn retry(&self, caller: &Caller, order: RetryOrder) -> Result<DoneReport, ControlFault>;
 
+    /// Steps over the message that halted a strict lane, where this process's account may.
+    async fn skip(&self, caller: &Caller, order: SkipOrder) -> Result<DoneReport, ControlFault>;
+
     /// Lets a frozen client go on.
     async fn unfreeze(&self, caller: &Caller, order: UnfreezeOrder) -> Result<DoneReport, ControlFault>;
 
@@ -79,15 +78,13 @@ pub trait ControlBackend: Readings {
 /// A running control socket; it stops and the socket goes away when this is dropped.
 #[derive(Debug)]
 pub struct ControlServer {
-    path: PathBuf,
     task: JoinHandle<()>,
+    _file: SocketFile,
 }
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
         self.task.abort();
-        // Gone already when somebody cleaned up; nothing depends on it.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -97,24 +94,9 @@ impl Drop for ControlServer {
 /// # Errors
 /// When another process listens there, or the socket can't be made.
 pub fn serve<B: ControlBackend>(path: &Path, admission: Admission, backend: Arc<B>) -> anyhow::Result<ControlServer> {
-    let name = path.display();
-    match StdStream::connect(path) {
-        Ok(_) => bail!("control.socket {name}: another process answers there; is the daemon running already?"),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).with_context(|| format!("control.socket {name}: the old socket can't be removed"))?;
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).with_context(|| format!("control.socket {name}: can't be made"))?;
-    if let Some(group) = admission.group() {
-        chown(path, None, Some(group.as_raw()))
-            .with_context(|| format!("control.socket {name}: can't be given to control.group; is this user in it?"))?;
-    }
-    let mode = if admission.group().is_some() { 0o660 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .with_context(|| format!("control.socket {name}: can't be closed to others"))?;
-    let task = tokio::spawn(accept(listener, admission, backend));
-    Ok(ControlServer { path: path.to_owned(), task })
+    let access = admission.group().map_or(Access::Owner, Access::Group);
+    let (listener, file) = listen("control.socket", path, access)?;
+    Ok(ControlServer { task: tokio::spawn(accept(listener, admission, backend)), _file: file })
 }
 
 async fn accept<B: ControlBackend>(listener: UnixListener, admission: Admission, backend: Arc<B>) {
@@ -191,6 +173,7 @@ async fn answer<B: ControlBackend>(line: &[u8], caller: &Caller, backend: &B) ->
         Ok(ControlRequest::Pause(order)) => backend.pause(caller, order).await.map(ControlReply::Done),
         Ok(ControlRequest::Resume(order)) => backend.resume(caller, order).await.map(ControlReply::Done),
         Ok(ControlRequest::Retry(order)) => backend.retry(caller, order).await.map(ControlReply::Done),
+        Ok(ControlRequest::Skip(order)) => backend.skip(caller, order).await.map(ControlReply::Done),
         Ok(ControlRequest::Unfreeze(order)) => backend.unfreeze(caller, order).await.map(ControlReply::Done),
         Ok(ControlRequest::Reload(order)) => backend.reload(caller, order).await.map(ControlReply::Reloaded),
         Err(error) => return usage(format!("not a control request: {error}")),
@@ -200,6 +183,10 @@ async fn answer<B: ControlBackend>(line: &[u8], caller: &Caller, backend: &B) ->
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
+
     use super::super::client::{ClientError, ask};
     use super::*;
 
@@ -246,6 +233,10 @@ mod tests {
         }
 
         async fn retry(&self, _: &Caller, _: RetryOrder) -> Result<DoneReport, ControlFault> {
+            Ok(DoneReport::default())
+        }
+
+        async fn skip(&self, _: &Caller, _: SkipOrder) -> Result<DoneReport, ControlFault> {
             Ok(DoneReport::default())
         }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use cityrelay_api::source::EntryRequest;
 use cityrelay_core::assemble::{Cut, assemble};
 use cityrelay_core::chain::{ChainPoint, Entry};
-use cityrelay_core::ids::Index;
+use cityrelay_core::ids::{Address, Index};
 use cityrelay_core::lane::{Direction, Flow};
 use cityrelay_core::outcome::Status;
 
@@ -37,9 +37,10 @@ impl LaneLedger {
 /// When a node does not answer.
 pub async fn progress(towns: &[Town], lane: &Lane) -> anyhow::Result<(u64, u64, u64)> {
     let (from, to) = ends(towns, lane)?;
-    let sent = from.owner.source.head_hint(from.gateway, flow(lane, Direction::Outbox)).await?;
-    let delivered = to.owner.target.accepted(to.gateway, flow(lane, Direction::Outbox)).await?;
-    let settled = from.owner.target.accepted(from.gateway, flow(lane, Direction::Inbox)).await?;
+    let (source, destination) = (lane.identity.source_gateway, lane.identity.destination_gateway);
+    let sent = from.owner.source.head_hint(source, flow(lane, Direction::Outbox)).await?;
+    let delivered = to.owner.target.accepted(destination, flow(lane, Direction::Outbox)).await?;
+    let settled = from.owner.target.accepted(source, flow(lane, Direction::Inbox)).await?;
     Ok((sent.index.0, delivered.index.0, settled.index.0))
 }
 
@@ -56,8 +57,9 @@ pub async fn check(towns: &[Town], lane: &Lane) -> anyhow::Result<LaneLedger> {
     let (from, to) = ends(towns, lane)?;
     let outbox = flow(lane, Direction::Outbox);
     let inbox = flow(lane, Direction::Inbox);
-    let messages = read_chain(from, outbox).await.context("I1: the outbox chain")?;
-    let outcomes = read_chain(to, inbox).await.context("I1: the inbox chain")?;
+    let (source, destination) = (lane.identity.source_gateway, lane.identity.destination_gateway);
+    let messages = read_chain(from, source, outbox).await.context("I1: the outbox chain")?;
+    let outcomes = read_chain(to, destination, inbox).await.context("I1: the inbox chain")?;
     ensure!(
         messages.len() == outcomes.len(),
         "I2: {} messages and {} outcomes on {}",
@@ -82,24 +84,24 @@ pub async fn check(towns: &[Town], lane: &Lane) -> anyhow::Result<LaneLedger> {
     let head = |entries: &[Entry], flow: Flow| {
         entries.iter().fold(ChainPoint::start(flow), |point, entry| point.extended(flow.direction, entry.link(flow)))
     };
-    let delivered = to.owner.target.accepted(to.gateway, outbox).await?;
+    let delivered = to.owner.target.accepted(destination, outbox).await?;
     ensure!(delivered == head(&messages, outbox), "I3: the destination holds another outbox head of {}", lane.id);
-    let settled = from.owner.target.accepted(from.gateway, inbox).await?;
+    let settled = from.owner.target.accepted(source, inbox).await?;
     ensure!(settled == head(&outcomes, inbox), "I3: the source has not settled all of {}", lane.id);
     ledger.settled = settled.index.0;
     Ok(ledger)
 }
 
 /// Every entry of a chain, recomputed up to the head that its gateway holds.
-async fn read_chain(town: &Town, flow: Flow) -> anyhow::Result<Vec<Entry>> {
-    let head = town.owner.source.head_hint(town.gateway, flow).await?;
+async fn read_chain(town: &Town, gateway: Address, flow: Flow) -> anyhow::Result<Vec<Entry>> {
+    let head = town.owner.source.head_hint(gateway, flow).await?;
     let start = ChainPoint::start(flow);
     if head.index == start.index {
         ensure!(head.head == start.head, "an empty chain with head {}", head.head);
         return Ok(Vec::new());
     }
     let newest = town.owner.source.tip().await?;
-    let request = EntryRequest { gateway: town.gateway, flow, first: Index(1), last: head.index, newest };
+    let request = EntryRequest { gateway, flow, first: Index(1), last: head.index, newest };
     let hints = town.owner.source.entry_hints(&request).await?;
     let cut = Cut { max_entries: usize::MAX, max_bytes: usize::MAX, max_gas: u64::MAX };
     let (entries, _) = assemble(flow, start, head, hints, cut)?;

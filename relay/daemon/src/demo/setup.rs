@@ -183,6 +183,21 @@ pub async fn deploy(
     .await
 }
 
+/// A new lane from one town to another one.
+#[must_use]
+pub fn lane_between(source: &Town, destination: &Town, channel: &str) -> LaneIdentity {
+    LaneIdentity {
+        source_domain: source.domain,
+        destination_domain: destination.domain,
+        source_gateway: source.gateway,
+        destination_gateway: destination.gateway,
+        source_verifier: source.verifier,
+        destination_verifier: destination.verifier,
+        channel: channel.to_owned(),
+        salt: Hash32(rand::random()),
+    }
+}
+
 /// Opens a lane for each channel in both directions, and lets the receivers take from them.
 ///
 /// # Errors
@@ -192,16 +207,7 @@ pub async fn open_lanes(towns: &[Town]) -> anyhow::Result<Vec<Lane>> {
     for channel in CHANNELS {
         for (from, to) in [(0, 1), (1, 0)] {
             let (Some(source), Some(destination)) = (towns.get(from), towns.get(to)) else { bail!("two towns") };
-            let identity = LaneIdentity {
-                source_domain: source.domain,
-                destination_domain: destination.domain,
-                source_gateway: source.gateway,
-                destination_gateway: destination.gateway,
-                source_verifier: source.verifier,
-                destination_verifier: destination.verifier,
-                channel: channel.to_owned(),
-                salt: Hash32(rand::random()),
-            };
+            let identity = lane_between(source, destination, channel);
             lanes.push(Lane { id: identity.id(), identity, from, to });
         }
     }

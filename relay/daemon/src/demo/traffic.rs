@@ -26,7 +26,7 @@ pub async fn send_round(application: &Access, towns: &[Town], lanes: &[&Lane], r
     for lane in lanes {
         let to = towns.get(lane.to).context("a lane's destination")?;
         let payload = format!("{} no. {round}: {}", lane.identity.channel, "…".repeat(40)).into_bytes();
-        calls.push(send(towns, lane, to.board, after(LIFETIME), payload)?);
+        calls.push(send(lane, to.board, after(LIFETIME), payload));
     }
     carry_all(application.target.as_ref(), &calls).await.map(|_| ())
 }
@@ -37,7 +37,7 @@ pub async fn send_round(application: &Access, towns: &[Town], lanes: &[&Lane], r
 /// When the gateway refuses it.
 pub async fn send_to_a_receiver_that_fails(application: &Access, towns: &[Town], lane: &Lane) -> anyhow::Result<()> {
     let to = towns.get(lane.to).context("a lane's destination")?;
-    let call = send(towns, lane, to.orders, after(LIFETIME), b"to a contract that takes no messages".to_vec())?;
+    let call = send(lane, to.orders, after(LIFETIME), b"to a contract that takes no messages".to_vec());
     carry_all(application.target.as_ref(), &[call]).await.map(|_| ())
 }
 
@@ -85,15 +85,9 @@ fn order(towns: &[Town], lane: &Lane, deadline: UnixMillis) -> anyhow::Result<Ga
     Ok(GatewayCall::Raw { to: from.orders, data: examples::place_order(&order) })
 }
 
-fn send(
-    towns: &[Town],
-    lane: &Lane,
-    receiver: Address,
-    deadline: UnixMillis,
-    payload: Vec<u8>,
-) -> anyhow::Result<GatewayCall> {
-    let from = towns.get(lane.from).context("a lane's source")?;
-    Ok(GatewayCall::Send { gateway: from.gateway, lane: lane.id, receiver, deadline, gas_limit: GAS_LIMIT, payload })
+fn send(lane: &Lane, receiver: Address, deadline: UnixMillis, payload: Vec<u8>) -> GatewayCall {
+    let gateway = lane.identity.source_gateway;
+    GatewayCall::Send { gateway, lane: lane.id, receiver, deadline, gas_limit: GAS_LIMIT, payload }
 }
 
 fn after(lifetime: Duration) -> UnixMillis {

@@ -16,11 +16,15 @@ use crate::control::{ControlReply, ControlRequest, StatusReport, WhyQuery, WhyRe
 /// Name of the process that runs the chains.
 const CHAINS: &str = "chains";
 
+/// The folder of an attester's signer, in that of the attester.
+pub const SIGNER_FOLDER: &str = "signer";
+
 /// A folder with running processes. Dropping it kills them; the folder stays.
 #[derive(Debug)]
 pub struct World {
     dir: PathBuf,
     binary: PathBuf,
+    launchers: BTreeMap<String, Vec<String>>,
     children: BTreeMap<String, Child>,
     cities: Vec<City>,
 }
@@ -44,7 +48,19 @@ impl World {
     /// When the folder can't be made.
     pub fn beside(dir: &Path, binary: &Path, cities: Vec<City>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("make {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned(), binary: binary.to_owned(), children: BTreeMap::new(), cities })
+        let (dir, binary) = (dir.to_owned(), binary.to_owned());
+        Ok(Self { dir, binary, launchers: BTreeMap::new(), children: BTreeMap::new(), cities })
+    }
+
+    /// Processes that are started from now on run this program.
+    pub fn replace_program(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
+    /// The process `name` is started from now on by a command line that begins so, and that becomes the program which it ends
+    /// with: one that enters a namespace, for instance.
+    pub fn launch_by(&mut self, name: &str, launcher: Vec<String>) {
+        self.launchers.insert(name.to_owned(), launcher);
     }
 
     /// The two cities.
@@ -71,13 +87,33 @@ impl World {
         self.home(name).join("control.sock")
     }
 
+    /// The configuration of one process: the file `cityrelay.toml`, or the folder `config` of files that are joined.
+    #[must_use]
+    pub fn config(&self, name: &str) -> PathBuf {
+        let folder = self.home(name).join("config");
+        if folder.is_dir() { folder } else { self.home(name).join("cityrelay.toml") }
+    }
+
     /// Starts `cityrelay run` with the configuration that was written for `name`.
     ///
     /// # Errors
     /// When the program can't be started, or is running.
     pub fn run(&mut self, name: &str) -> anyhow::Result<()> {
-        let config = self.home(name).join("cityrelay.toml").display().to_string();
+        let config = self.config(name).display().to_string();
         self.spawn(name, &["run", "--with-parent", "--config", &config])
+    }
+
+    /// Starts `cityrelay signer` for the attester `name`, with key, socket and record in its folder. It is the process
+    /// `<name>-signer`.
+    ///
+    /// # Errors
+    /// When the program can't be started, or is running.
+    pub fn run_signer(&mut self, name: &str) -> anyhow::Result<()> {
+        let home = self.home(name).join(SIGNER_FOLDER);
+        let file = |file: &str| home.join(file).display().to_string();
+        let (key, socket, record) = (file("key"), file("socket"), file("record"));
+        let arguments = ["signer", "--with-parent", "--key", &key, "--socket", &socket, "--record", &record];
+        self.spawn(&format!("{name}-signer"), &arguments)
     }
 
     fn spawn(&mut self, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
@@ -90,7 +126,15 @@ impl World {
             .append(true)
             .open(&log)
             .with_context(|| format!("write {}", log.display()))?;
-        let child = Command::new(&self.binary)
+        let mut command = match self.launchers.get(name).map(Vec::as_slice) {
+            Some([launcher, before @ ..]) => {
+                let mut command = Command::new(launcher);
+                command.args(before).arg(&self.binary);
+                command
+            }
+            _ => Command::new(&self.binary),
+        };
+        let child = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
@@ -178,7 +222,9 @@ impl World {
         Ok(())
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    /// The log of one process.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
         self.dir.join("logs").join(format!("{name}.log"))
     }
 

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
+use super::Repair;
 
 /// What a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Area {
     /// The clock of this machine.
@@ -37,7 +39,7 @@ pub enum Area {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
@@ -48,19 +50,54 @@ pub enum Verdict {
     Broken,
 }
 
-/// One line: what was looked at, what came of it, and what helps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One line: what was looked at, what came of it, and what helps. One that is not ok has a [`Repair`]: there is no way to
+/// make another.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    area: Area,
+    subject: String,
+    words: String,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Ok,
+    Warning(Repair),
+    Broken(Repair),
+}
+
+impl Finding {
     /// What it is about.
-    pub area: Area,
-    /// Which one of them, such as `chain north` or `peer south-relay`.
-    pub subject: String,
+    #[must_use]
+    pub const fn area(&self) -> Area {
+        self.area
+    }
+
     /// How bad it is.
-    pub verdict: Verdict,
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        match self.state {
+            State::Ok => Verdict::Ok,
+            State::Warning(_) => Verdict::Warning,
+            State::Broken(_) => Verdict::Broken,
+        }
+    }
+
     /// What was found.
-    pub words: String,
-    /// The command or step that repairs it; `None` where nothing is to be done.
-    pub repair: Option<String>,
+    #[must_use]
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// What repairs it; `None` exactly where it is ok.
+    #[must_use]
+    pub const fn repair(&self) -> Option<&Repair> {
+        match &self.state {
+            State::Ok => None,
+            State::Warning(repair) | State::Broken(repair) => Some(repair),
+        }
+    }
 }
 
 impl Area {
@@ -85,20 +122,33 @@ impl Area {
     /// As it should be.
     #[must_use]
     pub fn ok(self, subject: impl Into<String>, words: impl Into<String>) -> Finding {
-        Finding { area: self, subject: subject.into(), verdict: Verdict::Ok, words: words.into(), repair: None }
+        Finding { area: self, subject: subject.into(), words: words.into(), state: State::Ok }
     }
 
     /// It works, and an operator should look at it.
     #[must_use]
-    pub fn warning(self, subject: impl Into<String>, words: impl Into<String>, repair: impl Into<String>) -> Finding {
-        let repair = Some(repair.into());
-        Finding { area: self, subject: subject.into(), verdict: Verdict::Warning, words: words.into(), repair }
+    pub fn warning(self, subject: impl Into<String>, words: impl Into<String>, repair: Repair) -> Finding {
+        Finding { state: State::Warning(repair), ..self.ok(subject, words) }
     }
 
     /// It does not work.
     #[must_use]
-    pub fn broken(self, subject: impl Into<String>, words: impl Into<String>, repair: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Broken, ..self.warning(subject, words, repair) }
+    pub fn broken(self, subject: impl Into<String>, words: impl Into<String>, repair: Repair) -> Finding {
+        Finding { state: State::Broken(repair), ..self.ok(subject, words) }
+    }
+}
+
+impl Serialize for Finding {
+    /// `repair` is the command, `advice` what is to be known besides; both are null where nothing is to be done.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Finding", 6)?;
+        fields.serialize_field("area", &self.area)?;
+        fields.serialize_field("subject", &self.subject)?;
+        fields.serialize_field("verdict", &self.verdict())?;
+        fields.serialize_field("words", &self.words)?;
+        fields.serialize_field("repair", &self.repair().map(Repair::command))?;
+        fields.serialize_field("advice", &self.repair().and_then(Repair::words))?;
+        fields.end()
     }
 }
 
@@ -109,16 +159,16 @@ impl fmt::Display for Area {
 }
 
 impl fmt::Display for Finding {
-    /// One line, and a second one with what helps.
+    /// One line, and below it what helps: the last line of what is not ok is a command.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
+        let verdict = match self.verdict() {
             Verdict::Ok => "ok     ",
             Verdict::Warning => "warning",
             Verdict::Broken => "broken ",
         };
         write!(f, "{verdict}  {}: {}: {}", self.area, self.subject, self.words)?;
-        match &self.repair {
-            Some(repair) => write!(f, "\n         → {repair}"),
+        match self.repair() {
+            Some(repair) => repair.fmt(f),
             None => Ok(()),
         }
     }

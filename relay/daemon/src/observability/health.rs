@@ -36,7 +36,8 @@ trouble_kinds! {
     ChainFrozen = "chain-frozen";
     /// Headers are genuine and not final, for too long.
     ChainHeldBack = "chain-held-back";
-    /// The chain makes no block though transactions wait, or for longer than it ever should.
+    /// The chain makes no block though transactions wait, or for longer than it ever should, or its nodes say that they can
+    /// get none.
     ChainStalled = "chain-stalled";
     /// No node of a chain can be used.
     NodesUnusable = "nodes-unusable";
@@ -48,6 +49,10 @@ trouble_kinds! {
     PeerDown = "peer-down";
     /// Fewer attesters have a session than must sign.
     AttestersFew = "attesters-few";
+    /// The signer that holds our key is away, or does not sign.
+    SignerAway = "signer-away";
+    /// An attester's journal has forgotten signatures, which must be merged back from the relays first.
+    AttesterMute = "attester-mute";
     /// A gateway does not let a lane go on.
     LaneNotOpen = "lane-not-open";
     /// A flow stays at the same place for too long.
@@ -71,13 +76,22 @@ pub struct Trouble {
     pub subject: String,
     /// Why, and who must act.
     pub reason: String,
+    /// What a flow waits for: the word of the metric label and of `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 impl Trouble {
     /// A trouble of this kind.
     #[must_use]
     pub fn new(kind: TroubleKind, subject: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), reason: reason.into() }
+        Self { kind, subject: subject.into(), reason: reason.into(), waits_for: None }
+    }
+
+    /// The same of a flow that waits for this.
+    #[must_use]
+    pub fn waiting_for(self, word: &str) -> Self {
+        Self { waits_for: Some(word.to_owned()), ..self }
     }
 }
 

@@ -21,9 +21,9 @@ use prometheus_client::registry::{Metric, Registry};
 use self::labels::{
     APPLIED, Labelled, OfAnswer, OfAttester, OfBuild, OfChain, OfCheck, OfClaim, OfDecline, OfDepth, OfDial, OfEnd,
     OfEndpoint, OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition, OfRefusal, OfReload, OfRetry, OfSession,
-    OfTransaction, OfTrouble, OfWait, REFUSED,
+    OfSpanLoss, OfTransaction, OfTrouble, OfWait, REFUSED,
 };
-pub use self::labels::{CarryKind, EvidenceKind, FlowLabel, lane_state_word};
+pub use self::labels::{CarryKind, EvidenceKind, FlowLabel, SpanLoss, lane_state_word};
 use self::table::Described;
 pub use self::table::{MetricKind, MetricRow, reference};
 pub use self::update::Ages;
@@ -102,6 +102,7 @@ pub struct Metrics {
     link_dials: Family<OfDial, Counter>,
     link_refusals: Family<OfRefusal, Counter>,
     link_declined: Family<OfDecline, Counter>,
+    verification_delayed: Family<OfPeer, FloatCounter>,
     journal_size: Gauge,
     journal_free: Gauge,
     journal_volume: Gauge,
@@ -112,10 +113,15 @@ pub struct Metrics {
     journal_records: Counter,
     journal_waiting: Gauge,
     journal_failing: Gauge,
+    journal_writing: FloatGauge,
     journal_troubles: Family<OfRetry, Counter>,
     evidence: Family<OfEvidence, Gauge>,
     audit_difference: Gauge,
     audit_finished: Family<OfChain, FloatGauge>,
+    traces_sent: Counter,
+    traces_waiting: Gauge,
+    traces_lost: Family<OfSpanLoss, Counter>,
+    traces_failed: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -213,7 +219,10 @@ impl Metrics {
                 .plain("attestation_needed_votes", "Signatures that the verifier on this chain wants"),
             attestation_members: to
                 .plain("attestation_members_attesters", "Attesters in the set of the verifier on this chain"),
-            attestation_ready: to.plain("attestation_ready_sessions", "Attesters with a session; 0 on an attester"),
+            attestation_ready: to.plain(
+                "attestation_ready_sessions",
+                "Attesters of the set that lacks most with a session; 0 on an attester",
+            ),
             attestation_latency: to.latency("attestation_latency_seconds", "From asking to enough signatures"),
             delivery_latency: to
                 .latency("delivery_latency_seconds", "From a message's source block until its delivery is final"),
@@ -232,6 +241,10 @@ impl Metrics {
             link_dials: to.plain("link_failed_dials", "Attempts to call the peer that came to nothing, by reason"),
             link_refusals: to.plain("link_refused_sessions", "Sessions and handshakes refused, by reason"),
             link_declined: to.plain("link_declined_claims", "What peers did not take, by reason"),
+            verification_delayed: to.plain(
+                "verification_delayed_seconds",
+                "Time for which claims of the peer were not verified because earlier ones were false",
+            ),
             journal_size: to.plain("journal_size_bytes", "Size of the journal on disk"),
             journal_free: to.plain("journal_free_bytes", "Room left on the journal's volume"),
             journal_volume: to.plain("journal_volume_bytes", "Size of the journal's volume"),
@@ -243,11 +256,18 @@ impl Metrics {
             journal_records: to.plain("journal_written_records", "Records made durable"),
             journal_waiting: to.plain("journal_waiting_bytes", "Bytes, roughly, that wait to be written"),
             journal_failing: to.plain("journal_failing_bool", "1 when nothing can be written at the moment"),
+            journal_writing: to
+                .plain("journal_writing_seconds", "How long the sync that is under way has taken; 0 when none is"),
             journal_troubles: to.plain("journal_failed_appends", "Batches that did not become durable"),
             evidence: to.plain("evidence_kept_records", "Misbehaviour that the journal keeps, by kind"),
             audit_difference: to.plain("audit_difference", "Flows on which the journal and a chain differ; must be 0"),
             audit_finished: to
                 .plain("audit_finished_seconds", "When the journal was last compared with this chain, in Unix time"),
+            traces_sent: to.plain("traces_sent_spans", "Spans that the collector has taken"),
+            traces_waiting: to
+                .plain("traces_waiting_spans", "Spans that are not handed to the collector yet; 0 without one"),
+            traces_lost: to.plain("traces_lost_spans", "Spans that no collector will see, by reason"),
+            traces_failed: to.plain("traces_failed_requests", "Times that the collector could not be reached"),
             registry: to.registry,
             rows: to.rows,
         };
@@ -268,6 +288,9 @@ impl Metrics {
         }
         for kind in TroubleKind::ALL {
             self.daemon_troubles.get_or_create(&OfTrouble { kind: kind.as_str() }).set(0);
+        }
+        for reason in SpanLoss::ALL {
+            self.traces_lost.get_or_create(&OfSpanLoss { reason: reason.as_str() }).inc_by(0);
         }
         for kind in EvidenceKind::ALL {
             self.evidence.get_or_create(&OfEvidence { kind: kind.as_str() }).set(0);

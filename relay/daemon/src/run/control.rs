@@ -3,6 +3,7 @@
 mod evidence;
 mod messages;
 mod orders;
+mod skip;
 mod standing;
 mod why;
 
@@ -15,9 +16,10 @@ use cityrelay_core::ids::{Address, Domain, LaneId, UnixMillis};
 use cityrelay_core::lane::LaneIdentity;
 use cityrelay_core::machine::effect::JobEnd;
 use cityrelay_core::machine::status::{CommitteeStatus, FlowStatus, Status, WaitReason};
-use cityrelay_core::order::{Action, MAX_OTHER_ACTION_BYTES, Order, OrderRefusal};
+use cityrelay_core::order::{Order, OrderRefusal};
 use cityrelay_core::record::IntentEnd;
 use cityrelay_journal::{Journal, JournalError};
+use cityrelay_link::PeerName;
 use tokio::sync::{mpsc, oneshot};
 
 use self::standing::{Standing, Waiting};
@@ -27,8 +29,8 @@ use crate::clock::unix_millis;
 use crate::control::{
     AuditReport, Caller, ChainReport, ControlBackend, ControlFault, DoneReport, EndpointReport, EvidenceReport,
     FaultKind, FlowReport, LaneOrder, LaneQuery, LaneReport, LaneState, LanesReport, MessageQuery, MessagesReport,
-    Newest, PeerReport, Readings, ReloadOrder, RetryOrder, SendReport, SendRequest, StatusReport, UnfreezeOrder,
-    WhyQuery, WhyReport,
+    Newest, PeerReport, Readings, ReloadOrder, RetryOrder, SendReport, SendRequest, SkipOrder, StatusReport,
+    UnfreezeOrder, WhyQuery, WhyReport,
 };
 use crate::observability::Health;
 
@@ -105,10 +107,19 @@ impl Backend {
                 endpoints: endpoints.collect(),
             }
         });
-        let peers = status.peers.iter().map(|(peer, role, is_up)| PeerReport {
-            name: self.handles.peers.get(peer).cloned().unwrap_or_default(),
-            role: role.as_str().to_owned(),
-            is_up: *is_up,
+        let link = self.reloader.link_stats();
+        let peers = status.peers.iter().map(|(peer, role, is_up)| {
+            let name = self.handles.peers.get(peer).cloned().unwrap_or_default();
+            let stats = link.peers.get(&PeerName::new(&name));
+            let pin = stats.and_then(|stats| stats.pin);
+            let failure = stats.and_then(|stats| stats.last_dial_failure).filter(|_| !is_up);
+            PeerReport {
+                role: role.as_str().to_owned(),
+                is_up: *is_up,
+                key: pin.map(|pin| pin.as_str().to_owned()),
+                dial_failure: failure.map(|failure| failure.as_str().to_owned()),
+                name,
+            }
         });
         StatusReport {
             name: self.name.clone(),
@@ -235,10 +246,7 @@ impl Backend {
         };
         let domain = identity.source_domain;
         let call = Box::new(call);
-        // A long channel is cut: the record is about who sent where, and the lane's id would say it too.
-        let mut what = format!("send on {}", self.lane_words(lane));
-        what.truncate(what.floor_char_boundary(MAX_OTHER_ACTION_BYTES));
-        self.order(caller, String::new(), Action::Other { what }).await?;
+        self.note(caller, String::new(), format!("send on {}", self.lane_words(lane))).await?;
         let ended = self.ask(|ended| Question::Submit { domain, call, ended }).await?;
         let (transaction, end) =
             ended.ok_or_else(|| usage(format!("lane {lane} starts on a chain where this process has no account")))?;
@@ -307,6 +315,10 @@ impl ControlBackend for Backend {
 
     async fn retry(&self, caller: &Caller, order: RetryOrder) -> Result<DoneReport, ControlFault> {
         self.retry_now(caller, order).await
+    }
+
+    async fn skip(&self, caller: &Caller, order: SkipOrder) -> Result<DoneReport, ControlFault> {
+        self.skip_message(caller, order).await
     }
 
     async fn unfreeze(&self, caller: &Caller, order: UnfreezeOrder) -> Result<DoneReport, ControlFault> {

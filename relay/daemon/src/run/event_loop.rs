@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use cityrelay_core::machine::Machine;
 use cityrelay_core::machine::effect::{Effect, JobId, OrderId, ReceiptId, Report};
 use cityrelay_core::machine::input::Input;
-use cityrelay_core::order::OrderRefusal;
+use cityrelay_core::order::{Operator, Order, OrderRefusal};
 use cityrelay_journal::Journal;
 use cityrelay_link::{Link, LinkEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,12 +21,15 @@ use tracing::{info, warn};
 use super::control::{Backend, Ended, Question};
 use super::executor::Executor;
 use super::plan::{Handles, Plan, link_config, plan};
-use super::reload::{ReadFrom, ReloadStep, Reloader};
+use super::ration::Ration;
+use super::reload::{ReadFrom, ReloadStep, Reloader, reload_order};
 use super::report::Reporter;
+use super::retention::Retention;
 use super::session::Session;
 use super::signer::Signer;
 use super::supervisor::Supervisor;
 use super::survey::Surveyor;
+use super::traces::{Origin, Traces};
 use crate::clock::unix_millis;
 use crate::config::Config;
 use crate::config::settings::JOURNAL_FOLDER;
@@ -39,11 +42,21 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often gauges and health are computed anew.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The same in the first seconds until the daemon is ready, which a snapshot says.
+const START_INTERVAL: Duration = Duration::from_millis(50);
+const FIRST_SECONDS: Duration = Duration::from_secs(10);
+
 /// Timers are not looked at more often than this.
 const MIN_WAIT_MILLIS: u64 = 5;
 
 /// How often what nodes tell of new blocks is listened to at most.
 const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Signatures under way for one peer: the next one is ready while the signing counter of the one before is synced.
+const SIGNATURES_AT_ONCE: usize = 2;
+
+/// How often it is looked whether the signer is there.
+const SIGNER_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Inputs handled before the next look at signals and timers.
 const INPUTS_AT_ONCE: usize = 256;
@@ -60,9 +73,14 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let journal_dir = config.node.data_dir.join(JOURNAL_FOLDER);
     let journal = Journal::open(&journal_dir, cityrelay_journal::Options::default())
         .with_context(|| format!("open the journal in {}", journal_dir.display()))?;
-    let recovered = journal.recover(&Machine::sides(&machine_config)).context("read the journal")?;
-    let signer = match &config.attester {
-        Some(attester) => Some(Arc::new(Signer::open(attester, journal.clone())?)),
+    let sides = Machine::sides(&machine_config);
+    let recovered = journal.recover(&sides).context("read the journal")?;
+    let signer = match config.attester.clone() {
+        Some(attester) => {
+            let journal = journal.clone();
+            let opened = tokio::task::spawn_blocking(move || Signer::open(&attester, &journal)).await;
+            Some(Arc::new(opened.context("open the signer")??))
+        }
         None => None,
     };
     info!(
@@ -89,8 +107,20 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
     let reporter = Reporter::new(handles.clone(), metrics.clone());
     let surveyor = Surveyor::start(&handles, &journal, journal_dir);
     let supervisor = Supervisor::new(&config, handles.clone());
+    let retention = Retention::start(&journal, config.journal);
     let listeners = listen_for_blocks(&handles, &inputs);
+    let mut watches = JoinSet::new();
+    if let Some(signer) = &signer {
+        watches.spawn(watch_signer(Arc::clone(signer)));
+    }
+    let remembered = signer.as_ref().map(|signer| signer.remembered()).unwrap_or_default();
+    let attester = remembered.id;
+    let origin = Origin { handles: &handles, journal: &journal, sides: &sides, attester, metrics: &metrics };
+    let traces = Traces::start(&config, &origin)?;
     let has_lost_work = Arc::new(AtomicBool::new(false));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (told, names) = (metrics.clone(), handles.clone());
+    let delayed = move |peer, rest| told.verification_delayed(names.peer_name(peer), rest);
     let executor = Executor {
         handles: handles.clone(),
         journal: journal.clone(),
@@ -98,16 +128,22 @@ pub async fn run(config: Config, read_from: ReadFrom, stop: impl Future<Output =
         inputs,
         sessions: HashMap::new(),
         permits: HashMap::new(),
+        verification: Ration::new(processors, delayed),
+        signing: Ration::new(SIGNATURES_AT_ONCE, |_, _| {}),
         has_lost_work: Arc::clone(&has_lost_work),
     };
-    let machine = Machine::new(machine_config, recovered, unix_millis());
+    let mut machine = Machine::new(machine_config, recovered, unix_millis());
+    machine.remember(remembered);
     let mut daemon = Daemon {
         machine,
         executor,
         reporter,
         surveyor,
+        retention,
+        traces,
         listeners,
         has_lost_work,
+        watches,
         supervisor,
         health,
         link: link.clone(),
@@ -145,13 +181,28 @@ fn listen_for_blocks(handles: &Handles, inputs: &mpsc::UnboundedSender<Input>) -
     ears
 }
 
+/// Looks again and again whether the signer is there. Ends only by a fault of ours.
+async fn watch_signer(signer: Arc<Signer>) {
+    loop {
+        let looking = Arc::clone(&signer);
+        if tokio::task::spawn_blocking(move || looking.look()).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(SIGNER_INTERVAL).await;
+    }
+}
+
 struct Daemon {
     machine: Machine,
     executor: Executor,
     reporter: Reporter,
     surveyor: Surveyor,
+    retention: Retention,
+    traces: Option<Traces>,
     /// Hand on what nodes tell of new blocks.
     listeners: JoinSet<()>,
+    /// Look whether the signer is there.
+    watches: JoinSet<()>,
     /// Shared with the executor.
     has_lost_work: Arc<AtomicBool>,
     supervisor: Supervisor,
@@ -184,6 +235,7 @@ impl Daemon {
         tokio::pin!(stop);
         let mut snapshot = tokio::time::interval(SNAPSHOT_INTERVAL);
         let mut deadline: Option<Instant> = None;
+        let started = Instant::now();
         self.handle(Input::Tick);
         loop {
             let timeout = self.timeout();
@@ -199,11 +251,12 @@ impl Daemon {
                     self.handle(Input::Tick);
                     self.snapshot();
                     self.check_parts()?;
+                    if !self.supervisor.is_ready() && started.elapsed() < FIRST_SECONDS {
+                        snapshot.reset_after(START_INTERVAL);
+                    }
                 }
                 Some(()) = hangups.recv(), if deadline.is_none() => {
-                    let reloader = Arc::clone(&self.reloader);
-                    // What came of it is in the log and in the metrics.
-                    tokio::task::spawn_blocking(move || drop(reloader.reload()));
+                    self.reload_for_a_signal();
                 }
                 Some(step) = reload_steps.recv() => match step {
                     ReloadStep::Begun => self.supervisor.reloading(),
@@ -233,6 +286,8 @@ impl Daemon {
         let lost = match () {
             () if self.has_lost_work.load(Ordering::Acquire) => "work on a thread",
             () if self.surveyor.has_lost_a_task() => "a look at the chains or the journal",
+            () if self.retention.has_ended() => "dropping what the journal need not keep",
+            () if self.watches.try_join_next().is_some() => "looking for the signer",
             () if self.listeners.try_join_next().is_some() => "listening for new blocks",
             () => return Ok(()),
         };
@@ -251,15 +306,23 @@ impl Daemon {
         let status = self.machine.status();
         let journal = self.executor.journal.stats();
         let link = self.link.stats();
+        if let Some(traces) = &mut self.traces {
+            traces.see_status(&status, unix_millis());
+        }
         let mut troubles = self.reporter.snapshot(&status, &journal, &link, &self.surveyor.read());
         troubles.extend(self.supervisor.waits_for(&link));
+        troubles.extend(self.executor.signer.as_ref().and_then(|signer| signer.trouble()));
         self.supervisor.beat(&status, &link, &troubles);
         self.health.report(troubles);
     }
 
     fn handle(&mut self, input: Input) {
+        let now = unix_millis();
         self.supervisor.see(&input);
-        self.machine.handle(input, unix_millis());
+        if let Some(traces) = &self.traces {
+            traces.see(&input, now);
+        }
+        self.machine.handle(input, now);
         self.execute_effects();
     }
 
@@ -282,7 +345,12 @@ impl Daemon {
                     }
                 }
                 Effect::Report(report) => self.reporter.report(report),
-                effect => self.executor.execute(effect),
+                effect => {
+                    if let Some(traces) = &self.traces {
+                        traces.see_effect(&effect, unix_millis());
+                    }
+                    self.executor.execute(effect);
+                }
             }
         }
     }
@@ -312,20 +380,35 @@ impl Daemon {
         }
     }
 
+    /// Reloads once the journal has kept that it was ordered; what came of it is in the log and in the metrics.
+    fn reload_for_a_signal(&mut self) {
+        let reloader = Arc::clone(&self.reloader);
+        let who = Operator { uid: rustix::process::getuid().as_raw(), name: "SIGHUP".to_owned() };
+        let (ended, kept) = oneshot::channel();
+        self.give_order(Order { who, reason: String::new(), action: reload_order() }, ended);
+        tokio::spawn(async move {
+            // A refusal is logged where it is made. A disk that keeps nothing must not keep a mended configuration out.
+            drop(kept.await);
+            drop(tokio::task::spawn_blocking(move || drop(reloader.reload())).await);
+        });
+    }
+
+    fn give_order(&mut self, order: Order, ended: oneshot::Sender<Result<(), OrderRefusal>>) {
+        let id = OrderId(self.next_order);
+        self.next_order += 1;
+        let (who, action) = (order.who.name.as_str(), order.action.as_str());
+        info!(uid = order.who.uid, who, action, reason = order.reason, "an operator gives an order");
+        self.ordered.insert(id, ended);
+        self.handle(Input::Order { id, order });
+    }
+
     fn on_question(&mut self, question: Question) {
         match question {
             Question::Status(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.machine.status());
             }
-            Question::Order { order, ended } => {
-                let id = OrderId(self.next_order);
-                self.next_order += 1;
-                let (who, action) = (order.who.name.as_str(), order.action.as_str());
-                info!(uid = order.who.uid, who, action, reason = order.reason, "an operator gives an order");
-                self.ordered.insert(id, ended);
-                self.handle(Input::Order { id, order });
-            }
+            Question::Order { order, ended } => self.give_order(order, ended),
             Question::Submit { domain, call, ended } => {
                 if let Some(job) = self.machine.submit(domain, *call, unix_millis()) {
                     self.submitted.insert(job, ended);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use cityrelay_api::inspect::{Ended, Inspect, NodeReport, TransactionCounts, UnsignedCall};
 use cityrelay_api::source::{
     AnchorAnswer, Confirmation, EndpointHealth, EntryRequest, HeadProofAnswer, HeadProofRequest, NodeError,
     ServedUpdate, Source,
@@ -69,6 +70,10 @@ impl Source for Exchange<dyn Source> {
         self.inside().next_update(after, max_headers).await
     }
 
+    async fn other_branch(&self, after: Height, max_headers: u32) -> Option<ServedUpdate> {
+        self.inside().other_branch(after, max_headers).await
+    }
+
     async fn head_hint(&self, gateway: Address, flow: Flow) -> Result<ChainPoint, NodeError> {
         self.inside().head_hint(gateway, flow).await
     }
@@ -107,12 +112,43 @@ impl Source for Exchange<dyn Source> {
         self.inside().pending().await
     }
 
+    async fn ailment(&self) -> Result<Option<String>, NodeError> {
+        self.inside().ailment().await
+    }
+
     fn endpoints(&self) -> Vec<EndpointHealth> {
         self.inside().endpoints()
     }
 
     fn report_lie(&self, endpoint: &str, check: &'static str) {
         self.inside().report_lie(endpoint, check);
+    }
+}
+
+#[async_trait]
+impl Inspect for Exchange<dyn Inspect> {
+    async fn nodes(&self) -> Vec<NodeReport> {
+        self.inside().nodes().await
+    }
+
+    async fn call(&self, contract: Address, data: &[u8]) -> Result<Vec<u8>, NodeError> {
+        self.inside().call(contract, data).await
+    }
+
+    async fn try_call(&self, contract: Address, data: &[u8], by: Option<Address>) -> Result<Option<Ended>, NodeError> {
+        self.inside().try_call(contract, data, by).await
+    }
+
+    async fn code(&self, contract: Address) -> Result<Vec<u8>, NodeError> {
+        self.inside().code(contract).await
+    }
+
+    fn unsigned(&self, call: &GatewayCall) -> Result<UnsignedCall, TargetError> {
+        self.inside().unsigned(call)
+    }
+
+    async fn transactions(&self, account: Address) -> Result<Option<TransactionCounts>, NodeError> {
+        self.inside().transactions(account).await
     }
 }
 

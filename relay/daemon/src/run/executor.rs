@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::plan::Handles;
+use super::ration::{Ration, Worth};
 use super::session::Session;
 use super::signer::Signer;
 
@@ -39,6 +40,10 @@ pub(super) struct Executor {
     pub sessions: HashMap<PeerId, Session>,
     /// Room that received frames still hold, given back when the machine releases them.
     pub permits: HashMap<ReceiptId, FramePermit>,
+    /// Verifying what peers claim, in a share of each peer's own.
+    pub verification: Ration,
+    /// Signing what peers ask for, likewise.
+    pub signing: Ration,
     /// Set when work on a thread broke off: an answer that the machine waits for will never come.
     pub has_lost_work: Arc<AtomicBool>,
 }
@@ -51,6 +56,9 @@ impl Executor {
             Effect::ReadPoint { flow, index } => self.read_point(flow, index),
             Effect::LoadExtensions { flow, after, max } => self.load_extensions(flow, after, max),
             Effect::LoadClaim { flow, peer, first, last } => self.load_claim(flow, peer, first, last),
+            Effect::LoadSigned { flow, peer, attester, first, last } => {
+                self.load_signed(flow, peer, attester, first, last);
+            }
             Effect::Send { peer, frame } => {
                 // A session that is gone loses what is said on it; the machine says it again.
                 if let Some(session) = self.sessions.get_mut(&peer) {
@@ -60,10 +68,11 @@ impl Executor {
             Effect::Release(receipt) => drop(self.permits.remove(&receipt)),
             Effect::Sign { what, peer } => {
                 let signer = self.signer.clone();
-                self.work(move || {
+                let sign = self.answered(move || {
                     let signature = signer.and_then(|signer| signer.sign(&what));
-                    Input::Signed { what, peer, signature }
+                    (Input::Signed { what, peer, signature }, Worth::Good)
                 });
+                self.signing.run(peer, sign);
             }
             Effect::VerifyUpdate { domain, trusted, update, origin } => {
                 self.verify_update(domain, trusted, update, origin);
@@ -116,12 +125,26 @@ impl Executor {
 
     /// Runs something heavy or blocking on a worker thread.
     fn work(&self, work: impl FnOnce() -> Input + Send + 'static) {
+        tokio::task::spawn_blocking(self.answered(|| (work(), Worth::Good)));
+    }
+
+    /// Work that hands its answer to the loop itself. One that breaks off is noticed.
+    fn answered(
+        &self,
+        work: impl FnOnce() -> (Input, Worth) + Send + 'static,
+    ) -> impl FnOnce() -> Worth + Send + 'static {
         let (inputs, has_lost_work) = (self.inputs.clone(), Arc::clone(&self.has_lost_work));
         // Nothing of what broke off is used again.
-        tokio::task::spawn_blocking(move || match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(input) => answer(&inputs, input),
-            Err(_) => has_lost_work.store(true, Ordering::Release),
-        });
+        move || match catch_unwind(AssertUnwindSafe(work)) {
+            Ok((input, worth)) => {
+                answer(&inputs, input);
+                worth
+            }
+            Err(_) => {
+                has_lost_work.store(true, Ordering::Release);
+                Worth::Vain
+            }
+        }
     }
 }
 
@@ -166,6 +189,8 @@ mod tests {
             inputs,
             sessions: HashMap::new(),
             permits: HashMap::new(),
+            verification: Ration::new(1, |_, _| {}),
+            signing: Ration::new(1, |_, _| {}),
             has_lost_work: Arc::default(),
         };
         (executor, answers)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cityrelay_api::client::ErasedClient;
+use cityrelay_api::inspect::Inspect;
 use cityrelay_api::source::Source;
 use cityrelay_api::target::Target;
 use cityrelay_core::frame::Role;
@@ -25,6 +26,8 @@ pub(super) struct ChainHandles {
     /// `None` when the chain has no configured node: its headers come from a peer.
     pub source: Option<Arc<dyn Source>>,
     pub target: Option<Arc<dyn Target>>,
+    /// What its contracts say, for operators.
+    pub inspect: Arc<dyn Inspect>,
     /// After how long without a block something is wrong; `None` for a chain that may be silent for ever, and for one
     /// whose headers come from a peer.
     pub longest_silence: Option<Duration>,
@@ -87,15 +90,17 @@ pub(super) fn plan(config: &Config, jitter_seed: u64) -> anyhow::Result<Plan> {
         });
         let source = has_source.then(|| Arc::new(Exchange::new(source)));
         let target = target.map(|target| Arc::new(Exchange::new(target)));
+        let inspect = Arc::new(Exchange::new(chain.chain.inspect()));
         let handles = ChainHandles {
             name: chain.name.clone(),
             client,
             source: source.clone().map(|source| source as Arc<dyn Source>),
             target: target.clone().map(|target| target as Arc<dyn Target>),
+            inspect: Arc::clone(&inspect) as Arc<dyn Inspect>,
             longest_silence: chain.chain.longest_silence().filter(|_| has_source),
         };
         chains.insert(chain.domain, handles);
-        access.insert(chain.domain, ChainAccess { source, target });
+        access.insert(chain.domain, ChainAccess { source, target, inspect });
     }
     let peers: BTreeMap<PeerId, String> =
         (0_u32..).map(PeerId).zip(config.peers.iter().map(|peer| peer.name.clone())).collect();
@@ -129,6 +134,9 @@ pub(super) fn limits(config: &Config) -> Limits {
         batch_bytes: config.batch.max_bytes,
         batch_gas: config.batch.max_gas,
         batch_delay: config.batch.max_delay,
+        // Each keeps its room on the link until it is dealt with, and that is what bounds them: whoever sends claims faster
+        // than they are verified is held up, not answered.
+        parked_claims: LinkLimits::default().most_inflight_frames_per_stream(),
         ..Limits::default()
     }
 }
@@ -149,6 +157,7 @@ pub(crate) fn link_config(config: &Config) -> anyhow::Result<LinkConfig> {
         peers.push(PeerConfig {
             name: PeerName::new(&peer.name),
             fingerprint: Fingerprint(peer.fingerprint),
+            next_fingerprint: peer.next_fingerprint.map(Fingerprint),
             address: peer.address.as_deref().map(str::parse).transpose().context("a peer's address")?,
             lanes,
         });

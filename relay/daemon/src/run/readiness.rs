@@ -11,10 +11,10 @@ use std::time::Duration;
 use cityrelay_api::source::EndpointHealth;
 use cityrelay_api::target::{Funds, LaneState};
 use cityrelay_core::frame::Role;
-use cityrelay_core::ids::{Domain, Height, LaneId, UnixMillis};
+use cityrelay_core::ids::{Domain, Height, Index, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::HoldReason;
-use cityrelay_core::machine::status::{ClientStatus, FlowStatus, Status, WaitReason};
+use cityrelay_core::machine::status::{ClientStatus, CommitteeStatus, FlowStatus, Status, WaitReason};
 use cityrelay_core::recovery::Side;
 use cityrelay_journal::Stats as JournalStats;
 
@@ -25,10 +25,14 @@ use crate::observability::{Trouble, TroubleKind, lane_state_word};
 /// An unfinished entry that stays at one place for longer than this makes the daemon unready, whatever it waits for.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 
+/// A sync may take this long: even a busy disk needs less than a second.
+const SYNCING_AFTER: Duration = Duration::from_secs(10);
+
 /// Headers may be held back for this long at one height: a chain that seals one block late does it all the time.
 const HELD_AFTER: Duration = Duration::from_secs(30);
 
-/// Transactions may wait for this long without a block: block periods are seconds.
+/// Transactions may wait for this long without a block, and nodes say that they can get none: block periods are seconds, and
+/// so is the time that a node needs to find the others after a start.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// Nodes may stay behind what is verified for this long: an update that came from elsewhere can be ahead of them.
@@ -56,14 +60,18 @@ pub(super) struct Picture<'a> {
 /// What has to be remembered between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
-    /// Where each unfinished flow stands, and since when.
-    places: HashMap<(Flow, Side), (u64, UnixMillis)>,
+    /// The last finished entry of each flow that has unfinished ones, and since when.
+    finished: HashMap<(Flow, Side), (Index, UnixMillis)>,
+    /// The last durable entry of each flow behind which more are seen, and since when.
+    durable: HashMap<(Flow, Side), (Index, UnixMillis)>,
     /// Height of each client whose headers are held back, and since when.
     held: HashMap<Domain, (Height, UnixMillis)>,
     /// Chains none of whose nodes was usable, and since when one is again.
     unreached: HashMap<Domain, Option<UnixMillis>>,
     /// Height of each client of a chain with waiting transactions, and since when.
     stalls: HashMap<Domain, (Height, UnixMillis)>,
+    /// Height of each client of a chain whose nodes say that they get no new blocks, and since when.
+    ailing: HashMap<Domain, (Height, UnixMillis)>,
     /// Height of each client, and since when.
     heights: HashMap<Domain, (Height, UnixMillis)>,
     /// The highest block that a chain's nodes show, while it is below what is verified, and since when.
@@ -90,6 +98,7 @@ impl Readiness {
             }
         }
         troubles.extend(few_attesters(picture.status));
+        troubles.extend(mute(handles, picture.status));
         for flow in &picture.status.flows {
             troubles.extend(self.flow(handles, flow, now));
         }
@@ -97,9 +106,9 @@ impl Readiness {
             let reason = format!("the journal and {} differ: the operator must act", handles.chain_name(chain));
             troubles.push(Trouble::new(TroubleKind::AuditDifference, flow_name(handles, flow), reason));
         }
-        if let Some(failure) = &picture.journal.failure {
-            troubles.push(Trouble::new(TroubleKind::JournalFailing, "journal", failure.to_string()));
-        }
+        troubles.extend(
+            journal_trouble(picture.journal).map(|reason| Trouble::new(TroubleKind::JournalFailing, "journal", reason)),
+        );
         if let Some(space) = picture.survey.space.filter(|space| space.free < LEAST_FREE_BYTES) {
             let reason = format!(
                 "{} MiB left of {} MiB, at least {} are needed: the operator must make room",
@@ -180,10 +189,19 @@ impl Readiness {
         let is_waiting = survey.and_then(|survey| survey.pending).is_some_and(|pending| pending > 0);
         let stalled_for = lasting(&mut self.stalls, client.domain, client.height, is_waiting, now).unwrap_or_default();
         let silent_for = lasting(&mut self.heights, client.domain, client.height, true, now).unwrap_or_default();
+        let ailment = survey.and_then(|survey| survey.ailment.as_deref());
+        let ailing_for = lasting(&mut self.ailing, client.domain, client.height, ailment.is_some(), now);
         if stalled_for > STALLED_AFTER {
             return Some(format!(
                 "transactions wait and no block became final for {} s: the chain's validators must act",
                 stalled_for.as_secs()
+            ));
+        }
+        if let (Some(ailment), Some(ailing_for)) = (ailment, ailing_for.filter(|ailing| *ailing > STALLED_AFTER)) {
+            return Some(format!(
+                "no block became final for {} s, and its nodes can get none ({ailment}): their operators must bring them \
+                 back together with the chain's validators",
+                ailing_for.as_secs()
             ));
         }
         let longest = handles.chains.get(&client.domain)?.longest_silence?;
@@ -212,10 +230,14 @@ impl Readiness {
 
     /// What a flow waits for, when it has waited too long at the same place.
     fn flow(&mut self, handles: &Handles, flow: &FlowStatus, now: UnixMillis) -> Option<Trouble> {
-        // A paused lane stands still because somebody wants it to.
-        let should_move = !matches!(flow.waits_for, WaitReason::Idle | WaitReason::Paused);
-        let place = flow.finished.0.wrapping_add(flow.durable.0);
-        let waited = lasting(&mut self.places, (flow.flow, flow.side), place, should_move, now)?;
+        // A paused lane stands still because somebody wants it to; a mute attester is a trouble of its own.
+        let should_move = !matches!(flow.waits_for, WaitReason::Idle | WaitReason::Paused | WaitReason::Mute);
+        // New messages must not hide that the old ones stand still: each end is watched by itself.
+        let (key, is_read) = ((flow.flow, flow.side), flow.hint <= flow.durable);
+        let is_carried = should_move && (is_read || flow.durable > flow.finished);
+        let carried = lasting(&mut self.finished, key, flow.finished, is_carried, now);
+        let read = lasting(&mut self.durable, key, flow.durable, should_move && !is_read, now);
+        let waited = carried.max(read)?;
         let must_act = flow.waits_for.needs_operator();
         (must_act || waited > STUCK_AFTER).then(|| {
             let kind = match flow.waits_for {
@@ -223,8 +245,8 @@ impl Readiness {
                 _ => TroubleKind::LaneStuck,
             };
             let (reason, who) = (flow.waits_for.as_str(), flow.waits_for.who());
-            let reason = format!("waits {} s for {reason}: {who} must act", waited.as_secs());
-            Trouble::new(kind, flow_name(handles, flow.flow), reason)
+            let text = format!("waits {} s for {reason}: {who} must act", waited.as_secs());
+            Trouble::new(kind, flow_name(handles, flow.flow), text).waiting_for(reason)
         })
     }
 }
@@ -265,22 +287,52 @@ fn few_attesters(status: &Status) -> Option<Trouble> {
     if status.role != Role::Relay {
         return None;
     }
-    let ready = ready_attesters(status);
-    let needed = status.committees.iter().map(|committee| committee.threshold).max()?;
-    (ready < usize::try_from(needed).unwrap_or(usize::MAX)).then(|| {
-        let reason = format!("{ready} have a session, {needed} must sign: the attesters must come back");
-        Trouble::new(TroubleKind::AttestersFew, "attesters", reason)
-    })
+    let lacks =
+        |committee: &&CommitteeStatus| committee.reachable < usize::try_from(committee.threshold).unwrap_or(usize::MAX);
+    let CommitteeStatus { reachable, threshold, epoch, .. } = status.committees.iter().find(lacks)?;
+    let reason = format!(
+        "{reachable} of the set of epoch {epoch} have a session, {threshold} must sign: the attesters must come back"
+    );
+    Some(Trouble::new(TroubleKind::AttestersFew, "attesters", reason))
 }
 
-/// How many attesters have a session with us.
+/// An attester with an older journal signs nothing on a flow until its chain leads to the newest head that it signed there.
+fn mute(handles: &Handles, status: &Status) -> Option<Trouble> {
+    let mut lost = status.flows.iter().filter(|flow| flow.waits_for == WaitReason::Mute);
+    let first = lost.next()?;
+    let relays = status.peers.iter().filter(|(_, role, _)| *role == Role::Relay);
+    let (all, there) = (relays.clone().count(), relays.filter(|(.., is_up)| *is_up).count());
+    let reason = format!(
+        "the journal is an older one: {} and {} more hold less than was signed (this one {} of {}); {there} of {all} relays \
+         are there to bring it back: they must, or the operator puts the newest journal back",
+        flow_name(handles, first.flow),
+        lost.count(),
+        first.durable,
+        first.hint
+    );
+    Some(Trouble::new(TroubleKind::AttesterMute, "attester", reason))
+}
+
+/// How many attesters of the set that lacks most have a session with us; 0 on an attester.
 pub(super) fn ready_attesters(status: &Status) -> usize {
-    status.peers.iter().filter(|(_, role, is_up)| *role == Role::Attester && *is_up).count()
+    let reachable = status.committees.iter().map(|committee| committee.reachable).min();
+    reachable
+        .unwrap_or_else(|| status.peers.iter().filter(|(_, role, is_up)| *role == Role::Attester && *is_up).count())
+}
+
+/// Why nothing becomes durable at the moment.
+fn journal_trouble(journal: &JournalStats) -> Option<String> {
+    if let Some(failure) = &journal.failure {
+        return Some(failure.to_string());
+    }
+    let writing_for = journal.writing_since?.elapsed();
+    (writing_for > SYNCING_AFTER)
+        .then(|| format!("a sync has not ended for {} s: the operator must look after the disk", writing_for.as_secs()))
 }
 
 /// Whether the client has already waited for as long as it can.
 const fn is_at_its_end(reason: &HoldReason) -> bool {
-    matches!(reason, HoldReason::AtBound { .. } | HoldReason::WeakCommitRule { .. } | HoldReason::TrustExpired { .. })
+    reason.needs_anchor() || matches!(reason, HoldReason::AtBound { .. } | HoldReason::WeakCommitRule { .. })
 }
 
 /// For how long something has held while it stayed at one place; `None` when it does not hold, or has just moved.

@@ -9,11 +9,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cityrelay_api::adapter::Reload;
+use cityrelay_api::inspect::Inspect;
 use cityrelay_api::source::Source;
 use cityrelay_api::target::Target;
 use cityrelay_core::ids::Domain;
 use cityrelay_core::machine::config::Tuning;
-use cityrelay_link::{Link, PeerName};
+use cityrelay_core::order::Action;
+use cityrelay_link::{Fingerprint, Link, LinkStats, PeerName, PinError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -72,6 +74,9 @@ pub enum ReloadRefusal {
     /// The configuration has faults. The operator's: mend them and reload again.
     #[error("the configuration has faults, and the running one stays in force:\n{0}")]
     Faults(#[from] crate::config::Faults),
+    /// The link can't take the peers' keys over. The operator's: give each peer its own.
+    #[error("the peers' keys can't be taken over, and the running configuration stays in force: {0}")]
+    Keys(#[from] PinError),
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
@@ -82,6 +87,7 @@ pub enum ReloadRefusal {
 pub(super) struct ChainAccess {
     pub source: Option<Arc<Exchange<dyn Source>>>,
     pub target: Option<Arc<Exchange<dyn Target>>>,
+    pub inspect: Arc<Exchange<dyn Inspect>>,
 }
 
 /// Reads the configuration again and takes it over. Shared; one reload at a time.
@@ -114,6 +120,11 @@ impl fmt::Debug for Reloader {
     }
 }
 
+/// How an order to reload is kept in the journal.
+pub(super) fn reload_order() -> Action {
+    Action::Other { what: "reload".to_owned() }
+}
+
 impl Reloader {
     pub(super) fn new(
         origin: ReadFrom,
@@ -125,6 +136,11 @@ impl Reloader {
         let running = Mutex::new(values(&origin.layers, origin.adapters));
         let ReadFrom { sources, adapters, log, .. } = origin;
         Self { sources, adapters, log, link, chains, metrics, steps, running }
+    }
+
+    /// How the sessions with the peers stand.
+    pub(super) fn link_stats(&self) -> LinkStats {
+        self.link.stats()
     }
 
     /// Reads and checks the whole configuration and takes over what may change while the daemon runs. Reads files: to be
@@ -183,17 +199,21 @@ impl Reloader {
             limits: limits(&config),
             poll_intervals: chains.iter().map(|chain| (chain.domain, chain.poll_interval)).collect(),
         };
-        // What can fail comes first.
+        let peers = config.peers.iter().enumerate().filter(|(at, _)| applied.contains(&format!("peers[{at}]")));
+        let keys = peers.clone().map(|(_, peer)| {
+            let next = peer.next_fingerprint.map(Fingerprint);
+            (PeerName::new(&peer.name), (Fingerprint(peer.fingerprint), next))
+        });
+        // What can fail comes first. All keys at once: two peers may have exchanged theirs.
+        self.link.set_keys(&keys.collect())?;
         self.steps.send(ReloadStep::Tune(tuning)).map_err(|_| ReloadRefusal::Stopping)?;
         if let Some(log) = &self.log {
             log.set(&config.log.filter);
         }
-        for (at, peer) in config.peers.iter().enumerate() {
-            if applied.contains(&format!("peers[{at}]")) {
-                let address = peer.address.as_deref().and_then(|address| address.parse().ok());
-                if let Err(error) = self.link.set_address(&PeerName::new(&peer.name), address) {
-                    warn!(peer = peer.name, %error, "the peer's address was not changed");
-                }
+        for (_, peer) in peers {
+            let address = peer.address.as_deref().and_then(|address| address.parse().ok());
+            if let Err(error) = self.link.set_address(&PeerName::new(&peer.name), address) {
+                warn!(peer = peer.name, %error, "the peer's address was not changed");
             }
         }
         for chain in chains {
@@ -201,6 +221,7 @@ impl Reloader {
             if let Some(source) = &access.source {
                 source.set(chain.chain.source());
             }
+            access.inspect.set(chain.chain.inspect());
             if let (Some(held), Some(target)) = (&access.target, chain.chain.target()) {
                 held.set(target);
             }

@@ -67,6 +67,10 @@ impl Reporter {
                 self.metrics.headers_held_back(chain, reason);
                 warn!(chain, %reason, "headers are held back");
             }
+            Report::Anchored { domain, left, at } => {
+                let chain = self.handles.chain_name(domain);
+                warn!(chain, %left, %at, "the configured anchor is newer than what was verified: going on from there");
+            }
             Report::Lie { domain, origin, refusal } => {
                 let chain = self.handles.chain_name(domain);
                 self.metrics.update_refused(chain, refusal.check);

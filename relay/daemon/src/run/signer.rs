@@ -1,84 +1,107 @@
-//! The attester's voice: its key, read once and shown to nobody, and the counter that is durable before a signature leaves.
+//! The attester's voice: its key, and the counter that is durable before a signature leaves.
 
-use std::fmt;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use cityrelay_core::attestation::{SignatureBytes, attester_id};
-use cityrelay_core::ids::AttesterId;
+use cityrelay_core::attestation::SignatureBytes;
+use cityrelay_core::machine::memory::Remembered;
 use cityrelay_core::set_attestation::Attestable;
+use cityrelay_core::signing::Signable;
 use cityrelay_journal::Journal;
-use k256::ecdsa::SigningKey;
-use tracing::error;
+use tracing::{error, info, warn};
 
-use super::signing_counter::SigningCounter;
+use super::signing_counter::{CounterError, Journalled, SigningCounter};
 use crate::config::settings::AttesterConfig;
+use crate::observability::{Trouble, TroubleKind};
+use crate::signer::{AttesterKey, SignerError};
 
 /// What an attester signs with.
 #[derive(Debug)]
 pub(super) struct Signer {
-    key: FileSigner,
-    journal: Journal,
+    key: AttesterKey,
+    remembered: Remembered,
     counter: Mutex<SigningCounter>,
+    /// Why nothing can be signed, as the last try or look showed.
+    failure: Mutex<Option<SignerError>>,
 }
 
 impl Signer {
-    /// Reads the key, and opens the counter beside the journal.
+    /// Reads the key or finds the signer, and opens the counter beside the journal. Blocks on both.
     ///
     /// # Errors
-    /// When the key can't be read, or the journal must not sign.
-    pub fn open(config: &AttesterConfig, journal: Journal) -> anyhow::Result<Self> {
-        let key = FileSigner::load(&config.key_file)?;
+    /// When the key can't be read or is another one than configured, or the journal must not sign.
+    pub fn open(config: &AttesterConfig, journal: &Journal) -> anyhow::Result<Self> {
+        let key = AttesterKey::open(&config.key)?;
         let signed = journal.counts().context("read the journal")?.signed;
-        let counter = Mutex::new(SigningCounter::open(&config.counter_file, signed)?);
-        Ok(Self { key, journal, counter })
+        let heads = journal.flows().context("read the journal")?.into_iter();
+        let heads = heads.filter_map(|counts| Some((counts.flow, counts.signed?))).collect();
+        let counter = SigningCounter::open(&config.counter_file, &Journalled { signed, heads })?;
+        let mut lost = BTreeMap::new();
+        for (flow, signed) in &counter.marks().heads {
+            match journal.point(*flow, signed.index).context("read the journal")? {
+                Some(ours) if ours == *signed => {}
+                Some(ours) => {
+                    let (ours, signed) = (Box::new(ours), Box::new(*signed));
+                    let (path, flow) = (config.counter_file.clone(), *flow);
+                    return Err(CounterError::Contradiction { path, flow, ours, signed }.into());
+                }
+                None => {
+                    let (lane, direction) = (flow.lane, flow.direction.as_str());
+                    warn!(%lane, direction, signed_to = signed.index.0, "the journal is an older one: mute until it has caught up");
+                    lost.insert(*flow, *signed);
+                }
+            }
+        }
+        let remembered = Remembered { id: Some(key.id()), lost, sets: counter.marks().sets.clone() };
+        Ok(Self { key, remembered, counter: Mutex::new(counter), failure: Mutex::default() })
     }
 
-    /// Signs what has its sign-once record; `None` when the counter can't be made durable. Blocks on the disk.
+    /// What was signed and the journal does not hold, as it was found at the start.
+    pub fn remembered(&self) -> Remembered {
+        self.remembered.clone()
+    }
+
+    /// Signs what has its sign-once record; `None` when the counter can't be made durable, or the signer does not sign.
+    /// Blocks on the disk and on the signer.
     pub fn sign(&self, what: &Attestable) -> Option<SignatureBytes> {
-        if let Err(error) = self.count() {
+        if let Err(error) = self.counter.lock().unwrap_or_else(PoisonError::into_inner).raise_to(what) {
             error!(error = format!("{error:#}"), "nothing is signed: the signing counter can't be raised");
             return None;
         }
-        self.key.sign(what)
+        let signature = self.key.sign(&Signable::Attestation(*what));
+        self.note(signature.as_ref().err());
+        signature.ok()
     }
 
-    /// Makes the counter as high as the journal, which holds the record of what is being signed.
-    fn count(&self) -> anyhow::Result<()> {
-        let signed = self.journal.counts().context("read the journal")?.signed;
-        self.counter.lock().unwrap_or_else(PoisonError::into_inner).raise_to(signed)
-    }
-}
-
-/// A signer with its key in memory. The key is wiped when the signer is dropped.
-struct FileSigner {
-    key: SigningKey,
-}
-
-impl FileSigner {
-    /// Reads a 32-byte secp256k1 key, in hex, from a file that only its owner may read.
-    fn load(path: &Path) -> anyhow::Result<Self> {
-        let secret = crate::keys::read_secret(path)?;
-        let key = SigningKey::from_slice(&secret)
-            .with_context(|| format!("{}: expected a secp256k1 private key", path.display()))?;
-        Ok(Self { key })
+    /// Looks whether the key can be used, so that a signer that is away is known before it is needed. Blocks on it.
+    pub fn look(&self) {
+        // What it refused stays true until it has signed again; whether it is there is seen now.
+        let refuses = matches!(*self.failure(), Some(SignerError::Refused { .. }));
+        match self.key.probe() {
+            Ok(()) if refuses => {}
+            looked => self.note(looked.err().as_ref()),
+        }
     }
 
-    /// The address under which the committee knows this key.
-    fn id(&self) -> AttesterId {
-        attester_id(self.key.verifying_key())
+    /// Why nothing can be signed at this moment.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let failure = self.failure();
+        failure.as_ref().map(|error| Trouble::new(TroubleKind::SignerAway, "signer", error.to_string()))
     }
 
-    /// Signs. Whoever calls it has made record and counter durable.
-    fn sign(&self, what: &Attestable) -> Option<SignatureBytes> {
-        let (signature, recovery) = self.key.sign_prehash_recoverable(what.digest().as_bytes()).ok()?;
-        Some(SignatureBytes::from_parts(&signature, recovery))
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<SignerError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl fmt::Debug for FileSigner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileSigner").field("id", &self.id()).finish_non_exhaustive()
+    /// Remembers what came of the last try; what has changed is said once.
+    fn note(&self, error: Option<&SignerError>) {
+        let mut failure = self.failure();
+        match (&*failure, error) {
+            (None, Some(error)) => warn!(%error, "nothing is signed"),
+            (Some(_), None) => info!("the signer signs again"),
+            _ => {}
+        }
+        *failure = error.cloned();
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Without a service manager (no `NOTIFY_SOCKET`) nothing is said.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cityrelay_core::ids::Domain;
 use cityrelay_core::machine::input::{Fetched, Input, Recipient};
@@ -12,7 +12,7 @@ use cityrelay_core::machine::status::Status;
 use cityrelay_core::verify::VerifiedUpdate;
 use cityrelay_link::LinkStats;
 use sd_notify::NotifyState;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::plan::Handles;
 use crate::config::Config;
@@ -32,6 +32,8 @@ pub(super) struct Supervisor {
     is_ready: bool,
     is_stopping: bool,
     last_status: String,
+    /// The troubles at the last look, each with the moment at which it was first seen.
+    known: BTreeMap<(TroubleKind, String), Instant>,
 }
 
 impl Supervisor {
@@ -40,7 +42,15 @@ impl Supervisor {
         let unchecked = with_source.map(|(domain, _)| *domain).collect();
         let dialled = config.peers.iter().filter(|peer| peer.address.is_some());
         let untried = dialled.map(|peer| peer.name.clone()).collect();
-        Self { handles, unchecked, untried, is_ready: false, is_stopping: false, last_status: String::new() }
+        Self {
+            handles,
+            unchecked,
+            untried,
+            is_ready: false,
+            is_stopping: false,
+            last_status: String::new(),
+            known: BTreeMap::new(),
+        }
     }
 
     /// Looks for the first answer of each chain's nodes that fits the trusted state.
@@ -52,6 +62,11 @@ impl Supervisor {
             _ => return,
         };
         self.unchecked.remove(domain);
+    }
+
+    /// Whether it was ever ready.
+    pub const fn is_ready(&self) -> bool {
+        self.is_ready
     }
 
     /// What a start still waits for; `None` once all of it has been seen.
@@ -72,6 +87,7 @@ impl Supervisor {
 
     /// Called from the event loop at every snapshot: a loop that is stuck says nothing, and the watchdog bites.
     pub fn beat(&mut self, status: &Status, link: &LinkStats, troubles: &[Trouble]) {
+        self.log_changes(troubles);
         let mut states = vec![NotifyState::Watchdog];
         if !self.is_ready && !self.is_stopping {
             if troubles.iter().all(|trouble| trouble.kind != TroubleKind::Starting) {
@@ -89,6 +105,27 @@ impl Supervisor {
         }
         notify(&states);
         self.last_status = line;
+    }
+
+    /// Logs each trouble once as it comes, and once as it goes.
+    fn log_changes(&mut self, troubles: &[Trouble]) {
+        let mut known = BTreeMap::new();
+        // A start says what it waits for by itself, and ends with being ready.
+        for trouble in troubles.iter().filter(|trouble| trouble.kind != TroubleKind::Starting) {
+            let Trouble { kind, subject, reason, waits_for } = trouble;
+            let key = (*kind, subject.clone());
+            let since = self.known.get(&key).copied().unwrap_or_else(|| {
+                warn!(kind = kind.as_str(), subject, waits_for, reason, "trouble");
+                Instant::now()
+            });
+            known.insert(key, since);
+        }
+        for ((kind, subject), since) in &self.known {
+            if !known.contains_key(&(*kind, subject.clone())) {
+                info!(kind = kind.as_str(), subject, seconds = since.elapsed().as_secs(), "the trouble is over");
+            }
+        }
+        self.known = known;
     }
 
     /// A reload has begun (`Type=notify-reload` waits for the end of it).

@@ -43,6 +43,8 @@ pub(super) struct Survey {
 pub(super) struct ChainSurvey {
     /// Transactions that wait in the nodes' pool, where a node says so.
     pub pending: Option<u64>,
+    /// Why no new block can come, as the nodes say.
+    pub ailment: Option<String>,
     /// What the account can pay, where there is one.
     pub funds: Option<Funds>,
     /// How the gateway holds each lane that has an end here; only where there is an account.
@@ -168,10 +170,13 @@ impl Look {
     async fn around(&mut self) {
         let handles = self.handles.clone();
         let Some(chain) = handles.chains.get(&self.domain) else { return };
-        if let Some(source) = &chain.source
-            && let Some(pending) = asked(&chain.name, "pool", source.pending()).await
-        {
-            self.note(|chain| chain.pending = pending);
+        if let Some(source) = &chain.source {
+            if let Some(pending) = asked(&chain.name, "pool", source.pending()).await {
+                self.note(|chain| chain.pending = pending);
+            }
+            // Nodes that do not answer are a trouble of their own.
+            let ailment = asked(&chain.name, "ailment", source.ailment()).await.flatten();
+            self.note(|chain| chain.ailment = ailment);
         }
         if let Some(target) = &chain.target {
             if let Some(funds) = asked(&chain.name, "funds", target.funds()).await {

@@ -38,6 +38,9 @@ pub(super) struct Card {
     /// What an attester signs with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attester: Option<String>,
+    /// The city that an attester's institution is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
     /// The chain that a relay stands beside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<CardChain>,
@@ -102,12 +105,19 @@ pub(in super::super) fn card(sources: &Sources, arguments: &CardArguments) -> Re
         address: arguments.address.clone(),
         fingerprint: fingerprint.to_string(),
         attester: None,
+        city: arguments.city.clone(),
         chain: None,
         lanes: Vec::new(),
     };
     if role == Role::Attester {
-        let key = dir.join(text("/attester/key_file").unwrap_or_else(|| ATTESTER_KEY.to_owned()));
-        card.attester = Some(secp256k1_key(&key)?.to_string());
+        card.attester = Some(match (text("/attester/signer"), text("/attester/address")) {
+            (Some(_), Some(address)) => address,
+            (Some(_), None) => return Err(missing("attester.address")),
+            (None, _) => {
+                let key = dir.join(text("/attester/key_file").unwrap_or_else(|| ATTESTER_KEY.to_owned()));
+                secp256k1_key(&key)?.to_string()
+            }
+        });
     } else {
         card.chain = Some(own_chain(&layers)?);
         for channel in &arguments.channels {

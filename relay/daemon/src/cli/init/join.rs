@@ -7,7 +7,7 @@ use cityrelay_link::Identity;
 use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Exit, Failure};
-use super::super::init_arguments::JoinArguments;
+use super::super::init_arguments::{JoinArguments, PeerArguments};
 use super::card::{Card, CardChain, CardRole};
 use super::{chain_file, folder, refuse_existing, setting_line, write_new};
 use crate::config::{Layers, Sources, check};
@@ -87,20 +87,48 @@ fn finish(sources: &Sources, dir: &Path, names: Vec<String>) -> Result<Answer, F
 
 /// Relays call everybody who has an address; attesters are called.
 fn peers_text(peers: &[&Card], is_attester: bool) -> String {
-    let mut text = String::from("# Peers, from their cards. Compare each fingerprint with its owner by another way.\n");
-    for card in peers {
-        let role = if card.role == CardRole::Relay { "relay" } else { "attester" };
-        let _ = write!(
-            text,
-            "\n[[peers]]\nname = {}\nrole = \"{role}\"\nfingerprint = {}\n",
-            quoted(&card.name),
-            quoted(&card.fingerprint)
-        );
-        if let (false, Some(address)) = (is_attester, &card.address) {
-            let _ = writeln!(text, "address = {}", quoted(address));
-        }
+    let text = String::from("# Peers, from their cards. Compare each fingerprint with its owner by another way.\n");
+    peers.iter().fold(text, |text, card| text + &peer_text(card, is_attester))
+}
+
+fn peer_text(card: &Card, is_attester: bool) -> String {
+    let role = if card.role == CardRole::Relay { "relay" } else { "attester" };
+    let mut text = format!(
+        "\n[[peers]]\nname = {}\nrole = \"{role}\"\nfingerprint = {}\n",
+        quoted(&card.name),
+        quoted(&card.fingerprint)
+    );
+    // Writing to a string can't fail.
+    if let (false, Some(address)) = (is_attester, &card.address) {
+        let _ = writeln!(text, "address = {}", quoted(address));
+    }
+    if let Some(attester) = &card.attester {
+        let _ = writeln!(text, "attester = {}", quoted(attester));
+    }
+    if let Some(city) = &card.city {
+        let _ = writeln!(text, "city = {}", quoted(city));
     }
     text
+}
+
+/// Prints the section of one more peer, to be appended to the others'.
+pub(in super::super) fn peer(sources: &Sources, arguments: &PeerArguments) -> Result<Answer, Failure> {
+    let layers = Layers::read(sources)?;
+    let is_attester = layers.tree.pointer("/node/role").and_then(Value::as_str) == Some("attester");
+    let card = Card::read(&arguments.card)?;
+    if is_attester && card.role == CardRole::Attester {
+        return Err(Failure::new(Exit::Usage, "attesters don't talk to each other: this card is for relays"));
+    }
+    let known = layers.tree.get("peers").and_then(Value::as_array);
+    let is_there = |key: &str, value: &str| {
+        known.into_iter().flatten().any(|peer| peer.get(key).and_then(Value::as_str) == Some(value))
+    };
+    if is_there("name", &card.name) || is_there("fingerprint", &card.fingerprint) {
+        let problem = format!("a peer called {} or with fingerprint {} is there already", card.name, card.fingerprint);
+        return Err(Failure::new(Exit::Refused, problem));
+    }
+    let text = peer_text(&card, is_attester);
+    Ok(Answer { data: json!({ "peer": card.name, "section": text }), text: text.trim_end().to_owned() })
 }
 
 /// The chain's section; of the settings `NAME.KEY=VALUE` those that are about it.

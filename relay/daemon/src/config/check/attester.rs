@@ -7,9 +7,10 @@ use cityrelay_core::frame::Role;
 use cityrelay_core::ids::LaneId;
 use cityrelay_core::light_client::ProofStrength;
 
-use super::unknown_name;
+use super::{MAX_SOCKET_BYTES, attester_id, unknown_name};
 use crate::config::reader::Reader;
-use crate::config::settings::{AttesterConfig, ChainConfig, LaneConfig, NodeConfig};
+use crate::config::settings::{AttesterConfig, ChainConfig, KeySource, LaneConfig, NodeConfig};
+use crate::signer::remote::{SIGNER_SCHEME, socket_of};
 
 pub(super) fn attester(
     reader: &Reader<'_>,
@@ -24,9 +25,6 @@ pub(super) fn attester(
         return None;
     }
     role?;
-    if reader.value("attester.key_file").is_none() {
-        reader.missing("attester.key_file", " for an attester");
-    }
     let attests: BTreeSet<LaneId> = match reader.optional::<Vec<String>>("attester.channels") {
         None => lanes.iter().map(|lane| lane.id).collect(),
         Some(channels) => {
@@ -41,9 +39,48 @@ pub(super) fn attester(
             lanes.iter().filter(|lane| channels.contains(&lane.identity.channel)).map(|lane| lane.id).collect()
         }
     };
-    let key_file = reader.path("attester.key_file");
+    let key = key(reader);
     let counter_file = node.and_then(|node| counter_file(reader, node));
-    Some(AttesterConfig { key_file: key_file?, counter_file: counter_file?, attests })
+    Some(AttesterConfig { key: key?, counter_file: counter_file?, attests })
+}
+
+/// A file, or a signer; never both.
+pub(super) fn key(reader: &Reader<'_>) -> Option<KeySource> {
+    let address = attester_id(reader, "attester.address");
+    let (has_file, has_signer) =
+        (reader.value("attester.key_file").is_some(), reader.value("attester.signer").is_some());
+    match (has_file, has_signer) {
+        (false, false) => {
+            reader.missing("attester.key_file", " for an attester, and so is attester.signer");
+            None
+        }
+        (true, true) => {
+            reader.fault("attester.signer", "stands beside attester.key_file: leave one of them out");
+            None
+        }
+        (true, false) => reader.path("attester.key_file").map(|path| KeySource::File { path, address }),
+        (false, true) => {
+            let socket = signer_socket(reader);
+            if reader.value("attester.address").is_none() {
+                reader.missing("attester.address", " beside attester.signer");
+            }
+            Some(KeySource::Signer { socket: socket?, address: address? })
+        }
+    }
+}
+
+fn signer_socket(reader: &Reader<'_>) -> Option<PathBuf> {
+    let text: String = reader.optional("attester.signer")?;
+    match socket_of(&text) {
+        Some(path) if path.is_absolute() && path.as_os_str().len() <= MAX_SOCKET_BYTES => Some(path.to_owned()),
+        _ => {
+            let problem = format!(
+                "expected {SIGNER_SCHEME} and the whole path of a socket, {MAX_SOCKET_BYTES} bytes at most, got {text:?}"
+            );
+            reader.fault("attester.signer", problem);
+            None
+        }
+    }
 }
 
 /// The counter must not be restored together with the journal that it watches over.

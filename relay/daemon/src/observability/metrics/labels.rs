@@ -88,6 +88,7 @@ labels! {
     pub(super) struct OfEvidence { kind: &'static str = EvidenceKind::ALL.map(EvidenceKind::as_str).to_vec() }
     pub(super) struct OfTrouble { kind: &'static str = TroubleKind::ALL.map(TroubleKind::as_str).to_vec() }
     pub(super) struct OfRetry { retryable: &'static str = vec!["no", "yes"] }
+    pub(super) struct OfSpanLoss { reason: &'static str = SpanLoss::ALL.map(SpanLoss::as_str).to_vec() }
     pub(super) struct OfReload { result: &'static str = vec![APPLIED, REFUSED] }
 }
 
@@ -207,6 +208,29 @@ impl CarryKind {
             Self::Settle => "settle",
             Self::Checkpoint => "checkpoint",
             Self::Operator => "operator",
+        }
+    }
+}
+
+/// Why no collector will see a span, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpanLoss {
+    /// Too many waited while the collector was away.
+    Waited,
+    /// The collector did not want it.
+    Refused,
+}
+
+impl SpanLoss {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Waited, Self::Refused];
+
+    /// The word of the label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waited => "waited",
+            Self::Refused => "refused",
         }
     }
 }

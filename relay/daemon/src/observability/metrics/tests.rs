@@ -13,7 +13,7 @@ use super::update::Ages;
 use super::*;
 use crate::observability::health::{Health, Trouble};
 
-const UNITS: [&str; 23] = [
+const UNITS: [&str; 25] = [
     "appends",
     "attesters",
     "blocks",
@@ -31,7 +31,9 @@ const UNITS: [&str; 23] = [
     "records",
     "reloads",
     "seconds",
+    "requests",
     "sessions",
+    "spans",
     "syncs",
     "transactions",
     "troubles",

@@ -18,10 +18,10 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{
     AGREES, APPLIED, CONTRADICTS, DEAD, DURABLE, FINISHED, LANE_STATES, OfAnswer, OfAttester, OfChain, OfCheck,
     OfClaim, OfDecline, OfDepth, OfDial, OfEnd, OfEndpoint, OfEvidence, OfHold, OfLaneState, OfPeer, OfPosition,
-    OfRefusal, OfReload, OfRetry, OfSession, OfTransaction, OfTrouble, OfWait, REFUSED, REVERTED, SEEN, SILENT,
-    SUCCEEDED, UNFINISHED, UNPROVED, lane_state_word,
+    OfRefusal, OfReload, OfRetry, OfSession, OfSpanLoss, OfTransaction, OfTrouble, OfWait, REFUSED, REVERTED, SEEN,
+    SILENT, SUCCEEDED, UNFINISHED, UNPROVED, lane_state_word,
 };
-use super::{CarryKind, EvidenceKind, FlowLabel, Metrics};
+use super::{CarryKind, EvidenceKind, FlowLabel, Metrics, SpanLoss};
 use crate::observability::health::{Health, TroubleKind};
 
 /// How long the oldest entries of a flow have waited.
@@ -212,7 +212,7 @@ impl Metrics {
         self.attestation_members.get_or_create(&of_chain(chain)).set(gauge(counted(committee.members.len())));
     }
 
-    /// How many attesters have a session.
+    /// How many attesters of the set that lacks most have a session.
     pub fn ready_attesters(&self, count: usize) {
         self.attestation_ready.set(gauge(counted(count)));
     }
@@ -263,6 +263,7 @@ impl Metrics {
         let label = OfPeer { peer: peer.to_owned() };
         let session = OfSession { peer: peer.to_owned(), role: role.as_str() };
         self.link_session.get_or_create(&session).set(i64::from(stats.session.is_some()));
+        self.verification_delayed.get_or_create(&label).inc_by(0.0);
         raise(&self.link_received.get_or_create(&label), stats.bytes_in);
         raise(&self.link_sent.get_or_create(&label), stats.bytes_out);
         raise(&self.link_paths.get_or_create(&label), stats.path_changes);
@@ -273,6 +274,11 @@ impl Metrics {
         for (reason, count) in &stats.dial_failures {
             raise(&self.link_dials.get_or_create(&OfDial { peer: peer.to_owned(), reason }), *count);
         }
+    }
+
+    /// Verification for a peer was held back for so long, since claims of it were false.
+    pub fn verification_delayed(&self, peer: &str, rest: Duration) {
+        self.verification_delayed.get_or_create(&OfPeer { peer: peer.to_owned() }).inc_by(rest.as_secs_f64());
     }
 
     /// How many sessions and handshakes were refused for this reason since the start.
@@ -296,6 +302,7 @@ impl Metrics {
         raise(&self.journal_records, stats.records);
         self.journal_waiting.set(gauge(counted(stats.waiting_bytes)));
         self.journal_failing.set(i64::from(stats.failure.is_some()));
+        self.journal_writing.set(stats.writing_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
     }
 
     /// The volume on which the journal lives.
@@ -323,6 +330,26 @@ impl Metrics {
     /// The journal was compared with a chain.
     pub fn audited(&self, chain: &str, at: UnixMillis) {
         self.audit_finished.get_or_create(&of_chain(chain)).set(seconds(at));
+    }
+
+    /// The collector has taken spans.
+    pub fn traces_sent(&self, count: usize) {
+        self.traces_sent.inc_by(counted(count));
+    }
+
+    /// How many spans wait for the collector at the moment.
+    pub fn traces_waiting(&self, count: u64) {
+        self.traces_waiting.set(gauge(count));
+    }
+
+    /// No collector will see so many spans.
+    pub fn traces_lost(&self, reason: SpanLoss, count: u64) {
+        self.traces_lost.get_or_create(&OfSpanLoss { reason: reason.as_str() }).inc_by(count);
+    }
+
+    /// The collector could not be reached, or asked for patience.
+    pub fn traces_failed(&self) {
+        self.traces_failed.inc();
     }
 }
 

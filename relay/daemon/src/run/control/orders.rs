@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Domain, LaneId};
-use cityrelay_core::order::{Action, Choice, MAX_OPERATOR_NAME_BYTES, Operator, Order, OrderRefusal, Subject};
+use cityrelay_core::order::{
+    Action, Choice, MAX_OPERATOR_NAME_BYTES, MAX_OTHER_ACTION_BYTES, Operator, Order, OrderRefusal, Subject,
+};
 
-use super::super::reload::{ReloadRefusal, ReloadReport};
+use super::super::reload::{ReloadRefusal, ReloadReport, reload_order};
 use super::{Backend, Question, journal_fault};
 use crate::control::{
     AuditEntry, AuditReport, Caller, ControlFault, DoneReport, FaultKind, LaneOrder, MAX_ENTRIES, Newest, ReloadOrder,
     RetryOrder, UnfreezeOrder,
 };
 
-fn usage(message: impl Into<String>) -> ControlFault {
+pub(super) fn usage(message: impl Into<String>) -> ControlFault {
     ControlFault::new(FaultKind::Usage, message)
+}
+
+/// Some orders are decisions that must be understood later.
+pub(super) fn require_reason(reason: &str) -> Result<(), ControlFault> {
+    if reason.trim().is_empty() {
+        return Err(usage("expected a reason: whoever reads the record later must understand the decision"));
+    }
+    Ok(())
 }
 
 /// How many entries are asked for, within the limit.
@@ -43,12 +53,18 @@ impl Backend {
         })
     }
 
+    /// Makes durable that something is done outside of the machine. A long channel is cut: the lane's id stands in the answer.
+    pub(super) async fn note(&self, caller: &Caller, reason: String, mut what: String) -> Result<(), ControlFault> {
+        what.truncate(what.floor_char_boundary(MAX_OTHER_ACTION_BYTES));
+        self.order(caller, reason, Action::Other { what }).await
+    }
+
     fn chain_named(&self, name: &str) -> Result<Domain, ControlFault> {
         let found = self.handles.chains.iter().find(|(_, chain)| chain.name == name);
         found.map(|(domain, _)| *domain).ok_or_else(|| usage(format!("no chain is called {name} here")))
     }
 
-    fn one_lane(&self, text: &str) -> Result<LaneId, ControlFault> {
+    pub(super) fn one_lane(&self, text: &str) -> Result<LaneId, ControlFault> {
         self.lane(text, |_| true)
     }
 
@@ -80,9 +96,7 @@ impl Backend {
         caller: &Caller,
         order: UnfreezeOrder,
     ) -> Result<DoneReport, ControlFault> {
-        if order.reason.trim().is_empty() {
-            return Err(usage("expected a reason: whoever reads the record later must understand the decision"));
-        }
+        require_reason(&order.reason)?;
         let domain = self.chain_named(&order.chain)?;
         let hash = |text: &str| Hash32::from_hex(text).map_err(|error| usage(format!("{text} is no hash: {error}")));
         let (chosen, other) = (hash(&order.chosen)?, hash(&order.other)?);
@@ -107,13 +121,13 @@ impl Backend {
     }
 
     pub(super) async fn reload_now(&self, caller: &Caller, order: ReloadOrder) -> Result<ReloadReport, ControlFault> {
-        self.order(caller, order.reason, Action::Other { what: "reload".to_owned() }).await?;
+        self.order(caller, order.reason, reload_order()).await?;
         let reloader = Arc::clone(&self.reloader);
         let reading = tokio::task::spawn_blocking(move || reloader.reload());
         let outcome = reading.await.map_err(|error| ControlFault::new(FaultKind::Internal, error.to_string()))?;
         outcome.map_err(|refusal| {
             let kind = match &refusal {
-                ReloadRefusal::Faults(_) => FaultKind::Usage,
+                ReloadRefusal::Faults(_) | ReloadRefusal::Keys(_) => FaultKind::Usage,
                 ReloadRefusal::Stopping => FaultKind::Internal,
             };
             ControlFault::new(kind, refusal.to_string())

@@ -22,7 +22,7 @@ impl Executor {
     }
 
     /// Where the head of a flow lives, and the source that reads there.
-    fn origin(&self, flow: Flow) -> Option<(GatewayAt, Arc<dyn Source>, String)> {
+    pub(super) fn origin(&self, flow: Flow) -> Option<(GatewayAt, Arc<dyn Source>, String)> {
         let origin = self.handles.lanes.get(&flow.lane)?.origin(flow.direction);
         let (source, chain) = self.source(origin.domain)?;
         Some((origin, source, chain))
@@ -33,7 +33,16 @@ impl Executor {
         let Some((source, chain)) = self.source(domain) else {
             return answer(&self.inputs, to_input(Fetched::Failed));
         };
-        self.ask(async move { source.next_update(after, max_headers).await }, move |outcome| {
+        let asked = async move {
+            // What may be another branch is for our own client to judge: a peer would take us for its author.
+            if recipient == Recipient::Own
+                && let Some(other) = source.other_branch(after, max_headers).await
+            {
+                return Ok(Some(other));
+            }
+            source.next_update(after, max_headers).await
+        };
+        self.ask(asked, move |outcome| {
             to_input(match fetched("next update", &chain, outcome) {
                 Fetched::Some(Some(served)) => Fetched::Some((served.update, UpdateOrigin::Node(served.endpoint))),
                 Fetched::Some(None) | Fetched::Nothing => Fetched::Nothing,

@@ -3,11 +3,11 @@
 use cityrelay_core::ids::Domain;
 use cityrelay_core::light_client::SetStatement;
 use cityrelay_core::machine::effect::{ClaimCheck, UpdateOrigin};
-use cityrelay_core::machine::input::{ClaimRefusal, Input};
+use cityrelay_core::machine::input::{ClaimOrigin, ClaimRefusal, Input};
 use cityrelay_core::opaque::Opaque;
 use cityrelay_core::verify::{self, EvidenceError, VerifiedEvidence, VerifiedExtension, VerifiedUpdate};
 
-use super::Executor;
+use super::{Executor, Worth};
 use crate::clock::unix_millis;
 
 impl Executor {
@@ -34,10 +34,15 @@ impl Executor {
         });
     }
 
-    pub(super) fn verify_claim(&self, check: ClaimCheck) {
+    /// What we observed ourselves is verified at once, what a peer claims in that peer's share.
+    pub(super) fn verify_claim(&mut self, check: ClaimCheck) {
         let Some(chain) = self.handles.chains.get(&check.header.domain()) else { return };
         let client = chain.client.clone();
-        self.work(move || {
+        let peer = match check.origin {
+            ClaimOrigin::Observer => None,
+            ClaimOrigin::Peer(peer, _) | ClaimOrigin::Requester(peer) => Some(peer),
+        };
+        let verify = self.answered(move || {
             let ClaimCheck { origin, lane, base, header, claim, evidence } = check;
             let result = client
                 .verify_extension(&header, &lane, base, claim.clone())
@@ -49,8 +54,13 @@ impl Executor {
                     };
                     Ok((extension, evidence))
                 });
-            Input::ClaimVerified { origin, claim, result }
+            let worth = if result.is_ok() { Worth::Good } else { Worth::Vain };
+            (Input::ClaimVerified { origin, claim, result }, worth)
         });
+        match peer {
+            Some(peer) => self.verification.run(peer, verify),
+            None => drop(tokio::task::spawn_blocking(verify)),
+        }
     }
 }
 

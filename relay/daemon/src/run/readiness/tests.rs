@@ -1,7 +1,7 @@
 //! One test for each kind of trouble: what is fine, what is not, and that it ends.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cityrelay_api::adapter::Adapter as _;
 use cityrelay_core::hash::Hash32;
@@ -56,6 +56,7 @@ impl World {
             epoch: Epoch(1),
             members: [1, 2, 3].map(|member| AttesterId([member; 20])).to_vec(),
             threshold: 2,
+            reachable: 2,
         };
         let status = Status {
             role: Role::Relay,
@@ -167,14 +168,29 @@ fn a_stalled_chain_is_one_with_waiting_transactions_and_no_block() {
 }
 
 #[test]
+fn an_idle_chain_whose_nodes_have_lost_it_is_stalled_after_a_while() {
+    let mut world = World::new();
+    world.chain().ailment = Some("a: it is alone".to_owned());
+    assert_eq!(world.troubles(), []);
+    assert_eq!(world.after(STALLED_AFTER), [TroubleKind::ChainStalled]);
+    world.reach(Height(8));
+    assert_eq!(world.troubles(), [], "a block came");
+    assert_eq!(world.after(STALLED_AFTER / 2), []);
+    world.chain().ailment = None;
+    assert_eq!(world.after(STALLED_AFTER), [], "one of them is well");
+}
+
+#[test]
 fn a_chain_that_makes_blocks_without_transactions_is_not_silent_for_long() {
     let mut world = World::new();
     let longest = Duration::from_secs(300);
+    let fake = FAKE.configure(&serde_json::json!({"chain_id": 1}), Path::new("")).unwrap();
     let chain = ChainHandles {
         name: "north".to_owned(),
-        client: FAKE.configure(&serde_json::json!({"chain_id": 1}), Path::new("")).unwrap().client(),
+        client: fake.client(),
         source: None,
         target: None,
+        inspect: fake.inspect(),
         longest_silence: Some(longest),
     };
     world.handles.chains.insert(CHAIN, chain);
@@ -278,7 +294,8 @@ fn a_relay_that_is_away_is_trouble_an_attester_is_not() {
 #[test]
 fn as_many_attesters_as_must_sign_are_enough() {
     let mut world = World::new();
-    world.status.peers[1].2 = false;
+    // Those with a session who are in no set sign nothing that counts.
+    world.status.committees[0].reachable = 1;
     assert_eq!(world.troubles(), [TroubleKind::AttestersFew]);
     world.status.role = Role::Attester;
     assert_eq!(world.troubles(), [], "an attester needs no other one");
@@ -306,17 +323,50 @@ fn a_flow_may_wait_for_a_while_whatever_for() {
         let later = world.after(STUCK_AFTER);
         match reason {
             WaitReason::Idle | WaitReason::Paused => assert_eq!((first.len(), later.len()), (0, 0)),
+            WaitReason::Mute => {
+                assert_eq!((&first[..], &later[..]), (&[TroubleKind::AttesterMute][..], &first[..]));
+            }
             WaitReason::Dispute => {
                 assert_eq!((&first[..], &later[..]), (&[TroubleKind::AuditDifference][..], &first[..]))
             }
-            WaitReason::Frozen => assert_eq!((first.len(), &later[..]), (1, &[TroubleKind::LaneStuck][..])),
+            WaitReason::Anchor | WaitReason::Frozen => {
+                assert_eq!((first.len(), &later[..]), (1, &[TroubleKind::LaneStuck][..]))
+            }
             _ => assert_eq!((first.len(), &later[..]), (0, &[TroubleKind::LaneStuck][..]), "{reason:?}"),
         }
         world.status.flows = vec![flow(reason, 1)];
-        if !matches!(reason, WaitReason::Dispute | WaitReason::Frozen) {
+        if !matches!(reason, WaitReason::Anchor | WaitReason::Dispute | WaitReason::Frozen | WaitReason::Mute) {
             assert_eq!(world.troubles(), [], "{reason:?}: it went on");
         }
     }
+}
+
+#[test]
+fn new_messages_do_not_hide_that_the_old_ones_stand_still() {
+    for is_durable in [true, false] {
+        let mut world = World::new();
+        for minute in 0..3 {
+            let flow = flow(WaitReason::Attestations, 7);
+            let (hint, durable) = (Index(9 + minute), Index(if is_durable { 9 + minute } else { 7 }));
+            world.status.flows = vec![FlowStatus { hint, durable, ..flow }];
+            let expected: &[TroubleKind] = if minute < 2 { &[] } else { &[TroubleKind::LaneStuck] };
+            assert_eq!(world.after(STUCK_AFTER / 2), expected, "durable: {is_durable}, {minute}");
+        }
+        // One step of the end that stood still.
+        let (finished, durable) = if is_durable { (Index(8), Index(12)) } else { (Index(7), Index(8)) };
+        let flow = flow(WaitReason::Attestations, 7);
+        world.status.flows = vec![FlowStatus { hint: Index(12), durable, finished, ..flow }];
+        assert_eq!(world.troubles(), [], "durable: {is_durable}");
+    }
+}
+
+#[test]
+fn a_sync_that_does_not_end_is_trouble() {
+    let mut world = World::new();
+    world.journal.writing_since = Some(Instant::now());
+    assert_eq!(world.troubles(), []);
+    world.journal.writing_since = Instant::now().checked_sub(SYNCING_AFTER + Duration::from_secs(1));
+    assert_eq!(world.troubles(), [TroubleKind::JournalFailing]);
 }
 
 #[test]

@@ -138,6 +138,7 @@ mod tests {
             client: chain.client(),
             source: Some(source),
             target: None,
+            inspect: chain.inspect(),
             longest_silence: None,
         };
         let handles = Handles { chains: [(domain, chain)].into(), lanes: BTreeMap::new(), peers: BTreeMap::new() };
