@@ -1,5 +1,5 @@
-//! The test harness over the whole system: the seeded simulation, the trials with processes, and the checker of the
-//! architecture.
+//! The test harness over the whole system: the trials with processes, an attester that is fooled, and the checker of the
+//! architecture. The seeded simulation is a crate of its own, `tests/simulation`.
 //!
 //! Code here runs in tests only; a broken assumption of the harness itself may end the test.
 
@@ -7,4 +7,4 @@
 
 pub mod architecture;
 pub mod process;
-pub mod simulation;
+pub mod roads;

@@ -1,4 +1,4 @@
-//! What `SECURITY.md` claims is guarded by tests that exist.
+//! What `SECURITY.md` and `tests/README.md` claim is guarded by tests that exist.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Claims that the table of invariants has at least, and holes that the other one has.
 const INVARIANTS: usize = 8;
 const HOLES: usize = 11;
+
+/// Kinds of harm that the table of hostile peers has at least.
+const HOSTILE: usize = 14;
 
 /// How far above a test's function its attribute may stand.
 const ATTRIBUTE_LINES: usize = 8;
@@ -23,7 +26,7 @@ fn named(row: &str) -> Vec<(&str, &str)> {
 
 /// Rows of the table under a heading, without its two first lines.
 fn rows<'a>(text: &'a str, heading: &str) -> Vec<&'a str> {
-    let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("SECURITY.md has no section {heading:?}"));
+    let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("there is no section {heading:?}"));
     let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
     section.lines().filter(|line| line.starts_with('|')).skip(2).collect()
 }
@@ -70,13 +73,25 @@ fn every_test_that_security_md_names_exists() {
     for row in invariants.iter().chain(&holes) {
         assert!(!named(row).is_empty(), "no test guards {row}");
     }
-    let all: Vec<(&str, &str)> = invariants.iter().chain(&holes).flat_map(|row| named(row)).collect();
+    verify_names("SECURITY.md", invariants.iter().chain(&holes));
+}
+
+#[test]
+fn every_test_that_shows_what_a_hostile_peer_can_do_exists() {
+    let text = fs::read_to_string(repository().join("tests/README.md")).unwrap();
+    let rows = rows(&text, "## Hostile peers");
+    assert!(rows.len() >= HOSTILE, "{} rows", rows.len());
+    verify_names("tests/README.md", rows.iter());
+}
+
+fn verify_names<'a>(document: &str, rows: impl Iterator<Item = &'a &'a str>) {
+    let all: Vec<(&str, &str)> = rows.flat_map(|row| named(row)).collect();
     let folders: BTreeSet<&str> = all.iter().map(|(folder, _)| *folder).collect();
     for folder in folders {
         let exist = tests_in(&repository().join(folder));
         let missing: Vec<&str> =
             all.iter().filter(|(of, name)| *of == folder && !exist.contains(*name)).map(|(_, name)| *name).collect();
-        assert!(missing.is_empty(), "SECURITY.md names tests that {folder} does not have: {missing:?}");
+        assert!(missing.is_empty(), "{document} names tests that {folder} does not have: {missing:?}");
     }
 }
 

@@ -333,10 +333,11 @@ async fn init_asks(trial: &Trial, dir: &Path) -> anyhow::Result<()> {
         let mut asking = start(folder)?;
         asking.wait_for("a question for the name", |text| text.contains("Name of this relay")).await?;
         asking.press("relay-asked\n")?;
-        asking.wait_for("a question for the anchor", |text| text.contains("type its last eight digits:")).await?;
+        asking.wait_for("a question for the anchor", |text| text.contains("type it as you were told it:")).await?;
         let text = asking.text().split_whitespace().collect::<String>();
         let hash = text.split("hasthehash0x").nth(1).and_then(|rest| rest.get(..64)).context("a hash")?.to_owned();
-        asking.press(&format!("{}\n", if is_compared { &hash[56..] } else { "00000000" }))?;
+        asking
+            .press(&format!("{}\n", if is_compared { format!("0x{hash}") } else { format!("0x{}", "0".repeat(64)) }))?;
         let status = asking.wait_for_end().await?;
         ensure!(status.code() == Some(if is_compared { 0 } else { 5 }), "{status}: {}", asking.text());
         let made = folder.join(format!("chain-{}.toml", city.name));

@@ -1,13 +1,14 @@
 //! The real program, killed in the middle: at the end nothing is lost, doubled or forged.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use cityrelay::control::StatusReport;
-use cityrelay::demo::cities::City;
+use cityrelay::demo::cities::{CITIES_FILE, City};
 use cityrelay::demo::configs::{ATTESTERS, Party};
 use cityrelay::demo::world::World;
 use cityrelay_core::chain::ChainPoint;
@@ -16,12 +17,11 @@ use cityrelay_devnet::weighted_bcos::SealerChange;
 use cityrelay_devnet::{Pair, Pairing};
 use cityrelay_journal::{Journal, Options};
 use cityrelay_tests::process::anvil_sealed_by_test::AnvilSealedByTest;
-use cityrelay_tests::process::blows::{Blow, SCRIPT, strike, sweep};
+use cityrelay_tests::process::blows::{Blow, DrawnBlows, Ending, SCRIPT, end, strike};
 use cityrelay_tests::process::changes::{Change, change_validators, rotate};
 use cityrelay_tests::process::ledgers::{Heads, check_journals};
 use cityrelay_tests::process::trial::{START_TIMEOUT, Trial, second_city};
-use cityrelay_tests::process::{play, program};
-use rustix::process::{Pid, Signal, kill_process};
+use cityrelay_tests::process::{copy_files, play, program};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -32,12 +32,18 @@ const ROUNDS: usize = 15;
 /// head, and a relay makes one transaction at a time.
 const ROUNDS_OF_CHANGE: usize = 3;
 
-/// Longer than the daemon gives itself to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often processes are ended in the longest trial.
+const BLOWS: usize = 200;
+
+/// The longest wait between two of its blows: most of a block's second.
+const LONGEST_WAIT_MILLIS: u64 = 600;
+
+/// The demo takes half a minute on an idle machine.
+const DEMO_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Sends while relays and attesters are killed and started again, then checks everything.
 async fn kill_in_the_middle(mut trial: Trial, script: &[Blow]) -> anyhow::Result<()> {
-    let blows = strike(&mut trial.world, &trial.parties, &trial.scene, script);
+    let blows = strike(&mut trial.world, &trial.parties, &trial.scene, script.iter().cloned());
     let (sent, hits) = tokio::try_join!(trial.scene.send_rounds(ROUNDS), blows)?;
     ensure!(hits * 2 > script.len(), "{hits} of {} blows fell while messages were under way", script.len());
     let found = trial.finish().await?;
@@ -56,9 +62,27 @@ fn qbft_to_bcos() {
     play("qbft-to-bcos", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?, SCRIPT).await);
 }
 
+/// Sends for as long as processes are ended, all over a block's time, then checks everything.
 #[test]
-fn killed_at_moments_all_over_a_second() {
-    play("sweep", async |dir| kill_in_the_middle(Trial::with_pairing(&dir, "mixed").await?, &sweep()).await);
+fn killed_200_times_at_moments_drawn_from_a_seed() {
+    let seed = std::env::var("CITYRELAY_BLOWS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    eprintln!("the same blows again: CITYRELAY_BLOWS_SEED={seed}");
+    play("200-blows", async |dir| {
+        let mut trial = Trial::with_pairing(&dir, "mixed").await?;
+        let is_over = Cell::new(false);
+        let script = DrawnBlows::new(seed, trial.parties.len(), LONGEST_WAIT_MILLIS).take(BLOWS);
+        let blows = async {
+            let hits = strike(&mut trial.world, &trial.parties, &trial.scene, script).await;
+            is_over.set(true);
+            hits
+        };
+        let (sent, hits) = tokio::try_join!(trial.scene.send_while(|| !is_over.get()), blows)?;
+        ensure!(hits * 10 > BLOWS * 9, "{hits} of {BLOWS} blows fell while messages were under way");
+        let found = trial.finish().await?;
+        ensure!(found == sent, "I1: {sent} messages were sent, the chains have {found}");
+        eprintln!("{sent} messages settled; {hits} of {BLOWS} blows fell while messages were under way");
+        Ok(())
+    });
 }
 
 #[test]
@@ -131,16 +155,47 @@ fn a_relay_that_is_told_to_stop_ends_well_and_resumes() {
         let mut trial = Trial::with_pairing(&dir, "alike").await?;
         let relay = trial.relay(0);
         trial.scene.send_round(1, 2).await?;
-        let pid = trial.world.pid(&relay).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        kill_process(pid.context("the relay runs")?, Signal::TERM)?;
-        let status = trial.world.wait_for_end(&relay, STOP_TIMEOUT).await?;
-        ensure!(status.code() == Some(0), "it ended with {status}");
+        end(&mut trial.world, &[&relay], Ending::Stop).await?;
         trial.scene.send_round(2, 2).await?;
         trial.world.run(&relay)?;
         trial.world.wait_for(&relay, START_TIMEOUT).await?;
         trial.scene.send_round(3, 1).await?;
         let found = trial.finish().await?;
         ensure!(found == 5 * 12, "60 messages were sent, the chains have {found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_attester_is_brought_up_to_date_with_what_journals_have_dropped() {
+    const KEEP_SECONDS: u64 = 10;
+    play("long-away", async |dir| {
+        let world = World::start(&dir, program::cityrelay(), "mixed").await?;
+        let mut trial = Trial::prepare(&dir, world, 0).await?;
+        for party in &trial.parties {
+            let config = trial.world.home(&party.name).join("cityrelay.toml");
+            let mut text = std::fs::read_to_string(&config)?;
+            text += &format!("\n[journal]\nkeep_payloads = \"{KEEP_SECONDS}s\"\nkeep_bodies = \"{KEEP_SECONDS}s\"\n");
+            std::fs::write(&config, text)?;
+        }
+        trial.start().await?;
+        let [away, beside] = [2, 3].map(|at| trial.parties[at].name.clone());
+        trial.world.kill(&away).await?;
+        trial.scene.send_round(1, 2).await?;
+        trial.settle().await?;
+        // Once for the time that bodies are kept, and once for whoever drops them.
+        tokio::time::sleep(Duration::from_secs(KEEP_SECONDS + 3)).await;
+        let journal = trial.world.journal(&trial.relay(0));
+        trial.world.kill(&trial.relay(0)).await?;
+        let dropped = Journal::open(&journal, Options::default())?.flows()?;
+        ensure!(dropped.iter().all(|flow| flow.bodies_pruned == flow.tip.index), "not dropped: {dropped:?}");
+        trial.world.run(&trial.relay(0))?;
+        // Only with the one that was away there are enough.
+        trial.world.run(&away)?;
+        trial.world.kill(&beside).await?;
+        trial.scene.send_round(2, 1).await?;
+        let found = trial.finish().await?;
+        ensure!(found == 3 * 12, "36 messages were sent, the chains have {found}");
         Ok(())
     });
 }
@@ -167,71 +222,6 @@ fn a_relay_restored_from_an_older_journal_is_sent_the_rest_again() {
         ensure!(found == 4 * 12, "48 messages were sent, the chains have {found}");
         Ok(())
     });
-}
-
-#[test]
-fn i4_an_attester_restored_from_a_backup_does_not_sign() {
-    play("older-attester", async |dir| {
-        let mut trial = Trial::with_pairing(&dir, "mixed").await?;
-        let attester = trial.parties[2].name.clone();
-        let home = trial.world.home(&attester);
-        let config = home.join("cityrelay.toml").display().to_string();
-        let (journal, counter) = (trial.world.journal(&attester), home.join("data-signer").join("counter"));
-        let (backup, newest) = (dir.join("backup"), dir.join("newest"));
-        let number = |text: &str| text.trim_end().parse::<u64>().ok();
-        let counted = |path: &Path| std::fs::read_to_string(path).ok().as_deref().and_then(number).unwrap_or_default();
-
-        trial.scene.send_round(1, 1).await?;
-        trial.wait_until(&attester, "it signs", |_| counted(&counter) > 0).await?;
-        trial.world.kill(&attester).await?;
-        copy_files(&journal, &backup)?;
-        let saved = Journal::open(&backup, Options::default())?.counts()?.signed;
-
-        trial.world.run(&attester)?;
-        trial.scene.send_round(2, 2).await?;
-        trial.wait_until(&attester, "it signs more", |_| counted(&counter) > saved).await?;
-        trial.world.kill(&attester).await?;
-        copy_files(&journal, &newest)?;
-
-        let refused = async |why: &str| {
-            let before = counted(&counter);
-            let output = output_of(&["run", "--config", &config]).await?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.code() == Some(1), "it ended with {}: {said}", output.status);
-            ensure!(said.contains(why) && said.contains(&counter.display().to_string()), "expected {why:?}: {said}");
-            ensure!(counted(&counter) == before, "the counter has changed");
-            anyhow::Ok(())
-        };
-        copy_files(&backup, &journal)?;
-        trial.scene.send_round(3, 1).await?;
-        refused("the journal is an older one").await?;
-        std::fs::remove_dir_all(&journal)?;
-        refused("the journal is an older one").await?;
-        copy_files(&newest, &journal)?;
-        let kept = std::fs::read(&counter)?;
-        std::fs::remove_file(&counter)?;
-        refused("is missing").await?;
-
-        std::fs::write(&counter, kept)?;
-        trial.world.run(&attester)?;
-        trial.world.wait_for(&attester, START_TIMEOUT).await?;
-        let found = trial.finish().await?;
-        ensure!(found == 4 * 12, "48 messages were sent, the chains have {found}");
-        Ok(())
-    });
-}
-
-/// Makes `to` hold exactly the files of `from`.
-fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if to.exists() {
-        std::fs::remove_dir_all(to)?;
-    }
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
 }
 
 #[test]
@@ -326,4 +316,26 @@ async fn output_of(arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new(program::cityrelay());
     let ended = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     Ok(timeout(START_TIMEOUT, ended).await.context("it keeps running")??)
+}
+
+/// What `tests/packaging` shows of the plain demo: it ends well, with every message settled.
+#[test]
+fn the_demo_with_gm_settles_everything_on_a_chain_of_the_other_crypto() {
+    play("demo-gm", async |dir| {
+        let dir = dir.join("demo");
+        let mut command = Command::new(program::cityrelay());
+        command.args(["--json", "demo", "--gm", "--dir"]).arg(&dir).stdin(Stdio::null()).kill_on_drop(true);
+        let Output { status, stdout, stderr } = timeout(DEMO_TIMEOUT, command.output()).await??;
+        let said = String::from_utf8_lossy(&stderr);
+        ensure!(status.success(), "{status}: {}\n{said}", String::from_utf8_lossy(&stdout));
+        let answer: serde_json::Value = serde_json::from_slice(&stdout)?;
+        let lanes = answer["data"]["lanes"].as_array().context("lanes")?;
+        let sum = |key: &str| lanes.iter().filter_map(|lane| lane[key].as_u64()).sum::<u64>();
+        ensure!(lanes.len() == 12 && sum("sent") > 70 && sum("settled") == sum("sent"), "{answer:#}");
+        ensure!(sum("executed") + 2 == sum("sent") && sum("failed") == 1 && sum("expired") == 1, "{answer:#}");
+        let cities: Vec<City> = serde_json::from_slice(&std::fs::read(dir.join(CITIES_FILE))?)?;
+        let with_gm = cities.iter().filter(|city| city.toml.lines().any(|line| line == "crypto = \"gm\"")).count();
+        ensure!(with_gm == 1, "expected one chain with GM crypto, got {with_gm}");
+        Ok(())
+    });
 }

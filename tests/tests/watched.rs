@@ -21,6 +21,7 @@ use cityrelay_core::record::{ExtensionRecord, Record};
 use cityrelay_devnet::misbehave::Fault;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use cityrelay_journal::{Journal, Options};
+use cityrelay_tests::process::installed::command;
 use cityrelay_tests::process::prometheus::{Prometheus, deployed};
 use cityrelay_tests::process::trial::{START_TIMEOUT, Trial, second_city};
 use cityrelay_tests::process::{browser, play, program};
@@ -100,7 +101,8 @@ impl Watched {
     async fn wait_for_trouble(&self, instance: &str, kind: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + SEEN_TIMEOUT;
         loop {
-            let (status, text) = self.get(instance, "/readyz").await?;
+            // A process that was just started may not listen yet.
+            let (status, text) = self.get(instance, "/readyz").await.unwrap_or_else(|error| (0, error.to_string()));
             if status == 503 && text.lines().any(|line| line.starts_with(&format!("{kind}: "))) {
                 return Ok(());
             }
@@ -341,7 +343,34 @@ impl Watched {
         )?;
         let party = self.trial.parties.iter().find(|party| party.name == instance).context("a party")?;
         let page = format!("http://127.0.0.1:{}/", party.metrics_port);
-        browser::look("records.mjs", &page, "evidence", &browser::screenshots(&self.dir)).await
+        browser::look("records.mjs", &page, "evidence", &browser::screenshots(&self.dir)).await?;
+        weighted.behave();
+        self.an_operator_decides(instance).await
+    }
+
+    /// As the runbook says: what both statements are, what the chain's nodes say now, and then the command that was shown.
+    async fn an_operator_decides(&self, instance: &str) -> anyhow::Result<()> {
+        let config = self.trial.world.config(instance);
+        let evidence = command(&config, &["evidence"], &[]).await?;
+        let undecided = &evidence["undecided"][0];
+        let (chain, height) = (undecided["chain"].as_str().context("a chain")?, undecided["height"].to_string());
+        let now = command(&config, &["anchor", "fetch", "--chain", chain, "--height", &height], &[]).await?;
+        let chosen = format!("--choose {}", now["hash"].as_str().context("a hash")?);
+        let commands = undecided["commands"].as_array().context("commands")?;
+        let shown = commands.iter().filter_map(Value::as_str).find(|shown| shown.contains(&chosen));
+        let shown = shown.with_context(|| format!("none of {commands:?} has {chosen}"))?;
+        let words = shown.trim_end_matches(['…']).split_whitespace().skip(1);
+        let words: Vec<&str> = words.chain(["compared with the other city"]).collect();
+        command(&config, &words, &[]).await?;
+        let deadline = Instant::now() + SEEN_TIMEOUT;
+        while self.get(instance, "/readyz").await?.1.contains("chain-frozen") {
+            ensure!(Instant::now() < deadline, "{instance}: {chain} is frozen still");
+            sleep(Duration::from_millis(200)).await;
+        }
+        let audit = command(&config, &["audit"], &[]).await?;
+        let kept = &audit["orders"][0];
+        ensure!(kept["action"] == "unfreeze" && kept["reason"] == "compared with the other city", "{audit}");
+        Ok(())
     }
 
     /// Has the application of a city send a transaction, so that its chain has a reason for a block.

@@ -295,6 +295,11 @@ impl Play {
                 let entries = (first.0..=last.0).map(|index| story.entry(flow, index)).collect();
                 Input::ClaimLoaded { flow, peer, entries, tail: Vec::new() }
             }
+            Effect::LoadSigned { flow, peer, first, last, .. } => {
+                let count = last.0.saturating_sub(first.0).min(4) as u8 + 1;
+                let claim = is_good.then(|| claim(story, flow, first.0, count, Height(u64::from(shape))));
+                Input::SignedLoaded { peer, found: claim.map(|claim| (claim, Vec::new())) }
+            }
             Effect::ReadPoint { flow, index } => {
                 Input::PointRead { flow, index, point: is_good.then(|| story.point(flow, index.0)) }
             }

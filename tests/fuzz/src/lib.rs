@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     target("stream", 1 << 14, wire::stream),
     target("record", 1 << 14, wire::record),
     target("row", 1 << 12, wire::row),
+    target("signer", 1 << 11, wire::signer),
     target("rlp", 1 << 11, blocks::rlp),
     target("evm-header", 1 << 12, blocks::evm_header),
     target("evm-extra", 1 << 11, blocks::evm_extra),

@@ -2,10 +2,15 @@
 
 use cityrelay_core::order::AuditRecord;
 use cityrelay_core::record::{IntentRecord, Misbehaviour};
+use cityrelay_core::signing::SigningRequest;
 use cityrelay_wire::frame::{decode_frame, encode_frame};
 use cityrelay_wire::framing::FrameBuffer;
 use cityrelay_wire::record::{decode_record, encode_record};
 use cityrelay_wire::row::{self, Row, decode_row, encode_row};
+use cityrelay_wire::signer::{
+    LENGTH_BYTES, decode_signing_answer, decode_signing_request, encode_signing_answer, encode_signing_request,
+    place_key,
+};
 
 /// A frame that decodes encodes to the same bytes.
 pub fn frame(input: &[u8]) {
@@ -36,6 +41,22 @@ fn drain(buffer: &mut FrameBuffer, into: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// A question to a signer, or its answer, that decodes encodes to the same bytes behind a length.
+pub fn signer(input: &[u8]) {
+    if let Ok(request) = decode_signing_request(input) {
+        let bytes = encode_signing_request(&request).expect("what was read can be written");
+        assert_eq!(bytes.split_at(LENGTH_BYTES).1, input);
+        if let SigningRequest::Sign(what) = request {
+            // A place is named as a whole: lane, chain or verifier, and a number.
+            assert!(place_key(what.place().0).len() > 32 + 8);
+        }
+    }
+    if let Ok(answer) = decode_signing_answer(input) {
+        let bytes = encode_signing_answer(&answer).expect("what was read can be written");
+        assert_eq!(bytes.split_at(LENGTH_BYTES).1, input);
+    }
+}
+
 /// A record that decodes encodes to the same bytes.
 pub fn record(input: &[u8]) {
     if let Ok(record) = decode_record(input) {
@@ -62,6 +83,7 @@ pub fn row(input: &[u8]) {
     row_of::<row::AcceptedRow>(&body);
     row_of::<row::DecidedRow>(&body);
     row_of::<row::PausedRow>(&body);
+    row_of::<row::SignedOnceRow>(&body);
     row_of::<AuditRecord>(&body);
     row_of::<row::CountersRow>(&body);
     row_of::<IntentRecord>(&body);

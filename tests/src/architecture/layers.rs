@@ -46,6 +46,7 @@ fn layer(folder: &str) -> Option<&'static str> {
         ("adapters/all", "all"),
         ("tests", "tests"),
         ("tests/fuzz", "tests"),
+        ("tests/simulation", "tests"),
     ];
     layers.into_iter().find(|(known, _)| *known == folder).map(|(_, layer)| layer)
 }

@@ -52,7 +52,7 @@ fn begin(devnet: &Devnet, change: Change) -> anyhow::Result<()> {
         return city.with(|chain| {
             let spare = chain.config().validators;
             let keys: Vec<_> = chain.validator_keys().iter().map(|key| key.address()).collect();
-            if chain.config().mode == SealMode::QbftContract {
+            if chain.config().mode_at(chain.height() + 1) == SealMode::QbftContract {
                 let size = spare + usize::from(change == Change::Join);
                 chain.replace_validators(&keys[..size]).context("the validators' contract")?;
             } else {

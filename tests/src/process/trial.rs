@@ -1,15 +1,17 @@
 //! Two cities with two relays and four attesters, and messages between them.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use cityrelay::control::StatusReport;
+use cityrelay::control::{ControlRequest, LaneQuery, Newest, StatusReport, WhyQuery, ask};
 use cityrelay::demo::cities::City;
 use cityrelay::demo::configs::{self, ATTESTERS, Party, THRESHOLD};
 use cityrelay::demo::setup::{self, Access, Account, Lane, Town};
 use cityrelay::demo::world::World;
 use cityrelay::demo::{ledger, traffic};
+use cityrelay_core::ids::LaneId;
 use cityrelay_core::lane::Direction;
 use cityrelay_devnet::{CityConfig, Devnet, DevnetConfig};
 use futures_util::future::try_join_all;
@@ -39,7 +41,7 @@ pub struct Trial {
 }
 
 /// What messages are sent between.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scene {
     /// Both cities with their contracts.
     pub towns: Vec<Town>,
@@ -83,6 +85,16 @@ impl Trial {
     /// # Errors
     /// When something does not start, or a transaction fails.
     pub async fn begin_with(dir: &Path, world: World, newcomers: usize) -> anyhow::Result<Self> {
+        let mut trial = Self::prepare(dir, world, newcomers).await?;
+        trial.start().await?;
+        Ok(trial)
+    }
+
+    /// As [`Trial::begin_with`], but starts nothing yet: configurations can still be changed.
+    ///
+    /// # Errors
+    /// When a transaction fails, or a file can't be written.
+    pub async fn prepare(dir: &Path, world: World, newcomers: usize) -> anyhow::Result<Self> {
         let parties = configs::parties(&world, ATTESTERS + newcomers)?;
         let attesters = parties.iter().filter(|party| party.is_attester).take(ATTESTERS);
         let attesters: Vec<_> = attesters.map(|party| party.attester).collect();
@@ -91,14 +103,21 @@ impl Trial {
         configs::write(&world, &parties, &towns, &lanes)?;
         let applications = towns.iter().map(|town| setup::access(dir, &town.city, Account::Application));
         let scene = Scene { applications: applications.collect::<anyhow::Result<_>>()?, towns, lanes };
-        let mut trial = Self { world, parties, scene };
-        for party in &trial.parties {
-            trial.world.run(&party.name)?;
+        Ok(Self { world, parties, scene })
+    }
+
+    /// Starts all processes and waits until they answer.
+    ///
+    /// # Errors
+    /// When one does not in time.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        for party in &self.parties {
+            self.world.run(&party.name)?;
         }
-        for party in &trial.parties {
-            trial.world.wait_for(&party.name, START_TIMEOUT).await?;
+        for party in &self.parties {
+            self.world.wait_for(&party.name, START_TIMEOUT).await?;
         }
-        Ok(trial)
+        Ok(())
     }
 
     /// Name of the relay of the first or the second city.
@@ -124,6 +143,14 @@ impl Trial {
     /// # Errors
     /// What is not settled in time, or an invariant that does not hold on the chains.
     pub async fn end(&mut self) -> anyhow::Result<(u64, Heads)> {
+        self.end_without(&[]).await
+    }
+
+    /// As [`Trial::end`], where these lanes are in no configuration any more.
+    ///
+    /// # Errors
+    /// What is not settled in time, or an invariant that does not hold on the chains.
+    pub async fn end_without(&mut self, removed: &[LaneId]) -> anyhow::Result<(u64, Heads)> {
         self.settle().await?;
         let mut sent = 0;
         for lane in &self.scene.lanes {
@@ -131,14 +158,25 @@ impl Trial {
             ensure!(ledger.sent == ledger.settled, "{} sent, {} settled on {}", ledger.sent, ledger.settled, lane.id);
             sent += ledger.sent;
         }
+        Ok((sent, self.rest(removed).await?))
+    }
+
+    /// Waits until both relays know that everything is finished, then ends all processes with SIGKILL. Returns the last head
+    /// of each flow. The lanes in `removed` are in no configuration any more.
+    ///
+    /// # Errors
+    /// When a relay does not know it in time.
+    pub async fn rest(&mut self, removed: &[LaneId]) -> anyhow::Result<Heads> {
         let heads = ledgers::heads_on_chains(&self.scene).await?;
-        self.wait_until_relays_know(&heads).await?;
+        let configured = heads.iter().filter(|(flow, _)| !removed.contains(&flow.lane));
+        self.wait_until_relays_know(&configured.map(|(flow, head)| (*flow, *head)).collect()).await?;
+        self.keep_answers().await?;
         for party in &self.parties {
             if self.world.pid(&party.name).is_some() {
                 self.world.kill(&party.name).await?;
             }
         }
-        Ok((sent, heads))
+        Ok(heads)
     }
 
     /// Waits until everything that was sent is settled on its source chain.
@@ -211,6 +249,39 @@ impl Trial {
         Ok(())
     }
 
+    /// Writes what every party that runs answers about itself into files beside its log, to be searched with everything else.
+    async fn keep_answers(&self) -> anyhow::Result<()> {
+        // The provider is the process's; somebody else may have set it.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let lane = self.scene.lanes.first().map(|lane| lane.id.to_string()).unwrap_or_default();
+        for party in self.parties.iter().filter(|party| self.world.pid(&party.name).is_some()) {
+            let folder = self.world.home(&party.name).join("answers");
+            std::fs::create_dir_all(&folder)?;
+            for path in ["metrics", "readyz", "livez"] {
+                let url = format!("http://127.0.0.1:{}/{path}", party.metrics_port);
+                let answer = timeout(ANSWER_TIMEOUT, reqwest::get(&url)).await??.text().await?;
+                ensure!(!answer.is_empty(), "{url} answers nothing");
+                std::fs::write(folder.join(path), answer)?;
+            }
+            let questions = [
+                ControlRequest::Status,
+                ControlRequest::Lanes(LaneQuery::default()),
+                ControlRequest::Why(WhyQuery::Position { lane: lane.clone(), index: 1 }),
+                ControlRequest::Evidence(Newest::default()),
+                ControlRequest::Audit(Newest::default()),
+            ];
+            for (at, question) in questions.iter().enumerate() {
+                // An attester refuses some of them; what it says then is searched too.
+                let text = match timeout(ANSWER_TIMEOUT, ask(&self.world.socket(&party.name), question)).await? {
+                    Ok(answer) => serde_json::to_string(&answer)?,
+                    Err(error) => error.to_string(),
+                };
+                std::fs::write(folder.join(format!("answer-{at}")), text)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What both relays say about what is unfinished.
     async fn standing(&self) -> String {
         let mut text = String::new();
@@ -264,8 +335,17 @@ impl Scene {
     /// # Errors
     /// When a gateway refuses one, or a node does not answer.
     pub async fn send_rounds(&self, rounds: usize) -> anyhow::Result<u64> {
+        let left = Cell::new(rounds);
+        self.send_while(|| left.replace(left.get().saturating_sub(1)) > 0).await
+    }
+
+    /// As [`Scene::send_rounds`], for as long as it is wanted: asked before each round.
+    ///
+    /// # Errors
+    /// When a gateway refuses one, or a node does not answer.
+    pub async fn send_while(&self, is_wanted: impl Fn() -> bool) -> anyhow::Result<u64> {
         let mut sent = 0;
-        for round in 1..=rounds {
+        for round in (1..).take_while(|_| is_wanted()) {
             let copies = if round % 5 == 3 { 6 } else { 1 };
             self.send_round(round, copies).await?;
             sent += (copies * self.lanes.len()) as u64;
