@@ -1,6 +1,6 @@
 //! The journal in a real file: locks, formats, groups, order, closing.
 
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,20 @@ pub fn append(journal: &Journal, records: Vec<Record>) -> Result<(), JournalErro
     let (answer, answered) = sync_channel(1);
     journal.append(records, move |result| answer.send(result).unwrap());
     answered.recv_timeout(Duration::from_secs(60)).unwrap()
+}
+
+/// Holds the writer in a callback: what is appended until the returned end is dropped becomes one group.
+///
+/// Returns when the writer is held. A batch that was appended before that would be of the callback's own group.
+pub fn hold(journal: &Journal) -> Sender<()> {
+    let (release, held) = channel();
+    let (holds, is_held) = channel();
+    journal.append(vec![], move |_| {
+        holds.send(()).unwrap();
+        let _ = held.recv();
+    });
+    is_held.recv_timeout(Duration::from_secs(60)).unwrap();
+    release
 }
 
 #[test]
@@ -67,9 +81,7 @@ fn a_bad_batch_in_a_group_fails_alone() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path(), Options::default()).unwrap();
     let (one, other) = (Chain::outbox("one", 20), Chain::outbox("other", 20));
-    // Hold the writer in a callback, so that everything after it becomes one group.
-    let (release, held) = channel::<()>();
-    journal.append(vec![], move |_| held.recv().unwrap());
+    let held = hold(&journal);
     let answers = Arc::new(Mutex::new(Vec::new()));
     for number in 0..20_usize {
         let records = match number {
@@ -83,7 +95,7 @@ fn a_bad_batch_in_a_group_fails_alone() {
         let answers = answers.clone();
         journal.append(records, move |result| answers.lock().unwrap().push((number, result.is_ok())));
     }
-    release.send(()).unwrap();
+    drop(held);
     append(&journal, vec![other.extension(0, 20)]).unwrap();
     let expected: Vec<_> = (0..20).map(|number| (number, number != 7 && number != 8)).collect();
     assert_eq!(*answers.lock().unwrap(), expected, "in order, and only the bad ones refused");
@@ -112,13 +124,7 @@ fn a_full_queue_gives_the_batch_back_or_waits() {
     let options = Options { max_waiting_batches: 2, ..Options::default() };
     let journal = Journal::open(dir.path(), options).unwrap();
     let chain = Chain::outbox("lane", 3);
-    let (release, held) = channel::<()>();
-    let (started, is_started) = channel::<()>();
-    journal.append(vec![], move |_| {
-        started.send(()).unwrap();
-        held.recv().unwrap();
-    });
-    is_started.recv().unwrap();
+    let held = hold(&journal);
     journal.append(vec![chain.extension(0, 1)], |result| result.unwrap());
     journal.try_append(vec![chain.extension(1, 2)], |result| result.unwrap()).unwrap();
     let (answer, answered) = channel();
@@ -131,7 +137,7 @@ fn a_full_queue_gives_the_batch_back_or_waits() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(!waiter.is_finished(), "it waits for room");
     assert_eq!(journal.stats().waiting_batches, 2);
-    release.send(()).unwrap();
+    drop(held);
     waiter.join().unwrap();
     answered.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!(journal.point(chain.flow, Index(3)).unwrap(), Some(chain.tip()));
@@ -144,16 +150,10 @@ fn a_queue_full_of_bytes_takes_a_large_batch_only_when_it_is_empty() {
     let journal = Journal::open(dir.path(), options).unwrap();
     let chain = Chain::outbox("lane", 100);
     append(&journal, vec![chain.extension(0, 50)]).unwrap();
-    let (release, held) = channel::<()>();
-    let (started, is_started) = channel::<()>();
-    journal.append(vec![], move |_| {
-        started.send(()).unwrap();
-        held.recv().unwrap();
-    });
-    is_started.recv().unwrap();
+    let held = hold(&journal);
     journal.try_append(vec![chain.extension(50, 100)], |result| result.unwrap()).unwrap();
     assert!(journal.try_append(vec![chain.accepted(1)], |_| ()).is_err());
-    release.send(()).unwrap();
+    drop(held);
     append(&journal, vec![chain.accepted(100)]).unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::disk::append;
+use super::disk::{append, hold};
 use super::disk_image::{Disk, Fault};
 use super::fixture::Chain;
 use crate::{Journal, JournalError, Options};
@@ -77,15 +77,14 @@ fn a_failed_sync_fails_every_batch_of_its_group() {
     let (one, other) = (Chain::outbox("one", 2), Chain::outbox("other", 2));
     let disk = Disk::new(Vec::new());
     let journal = journal(&disk, NEVER);
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    journal.append(vec![], move |_| held.recv().unwrap());
+    let held = hold(&journal);
     let (answer, answered) = std::sync::mpsc::channel();
     for chain in [&one, &other] {
         let answer = answer.clone();
         journal.append(vec![chain.extension(0, 2)], move |result| answer.send(result).unwrap());
     }
     disk.fail(Fault::Sync);
-    release.send(()).unwrap();
+    drop(held);
     for _ in 0..2 {
         let error = answered.recv_timeout(Duration::from_secs(60)).unwrap().unwrap_err();
         assert!(matches!(error, JournalError::Io { .. }), "{error}");
