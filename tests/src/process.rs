@@ -28,19 +28,17 @@ pub mod trial;
 pub mod walk;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-
-/// One trial at a time: each has seven processes or more.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// Plays a trial in a folder of its own, which stays when it fails.
+///
+/// Each has seven processes or more, which wait for blocks most of the time: as many are played at a time as the test program
+/// has threads.
 ///
 /// # Panics
 /// With the error and the folder, when the trial fails.
 pub fn play(name: &str, trial: impl AsyncFnOnce(PathBuf) -> anyhow::Result<()>) {
     // Building counts for nobody's timeouts.
     program::cityrelay();
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::Builder::new().prefix(&format!("cityrelay-{name}-")).tempdir().unwrap().keep();
     eprintln!("{name}: configurations, journals and logs are in {}", dir.display());
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,6 +1,5 @@
 //! `cityrelay doctor` where many things are wrong at once: each is named, with a command that can be typed; some of those
 //! commands are then typed.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! The daemon as a service: what it says to the service manager, and the units it is started by.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

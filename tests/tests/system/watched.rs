@@ -1,5 +1,4 @@
 //! A real Prometheus over a whole trial: what is watched is seen, and alerts fire under real faults.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,5 @@
 //! What an owner's commands print with `--unsigned` is sent by another account, which stands in for a multisig, and does what the
 //! command says, on both dialects. The configuration has no account at all. And what a daemon does of it by itself: a skip.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

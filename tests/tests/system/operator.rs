@@ -1,5 +1,4 @@
 //! What an operator sees of a running relay: commands, the page in a real browser, the picture in a terminal.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! What every installation meets, walked as the runbook says, with messages under way: nothing is lost or doubled.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! An attester's key: in a process of its own, in no dump and no log, and never over two heads.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The real program, killed in the middle: at the end nothing is lost, doubled or forged.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::cell::Cell;
 use std::path::Path;

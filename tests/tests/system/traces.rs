@@ -1,5 +1,4 @@
 //! One span tree a message, told by processes that know nothing of each other but what goes over the link anyway.
-#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
