@@ -1,7 +1,9 @@
 //! The binary as its users start it: exit codes, what goes to stdout, and recordings verified without a network.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -395,9 +397,19 @@ fn a_wrong_command_line_is_a_usage_fault() {
     assert_code(&cityrelay(&["completions", "bash"]), 0);
 }
 
-/// A journal in `dir` with one flow of three messages, in two extensions; the daemon that held it has ended.
+/// A journal in `dir` with three messages on one lane, in two extensions, and one on another; the daemon that held it has ended.
 fn closed_journal(dir: &Path) {
-    let flow = Flow { lane: LaneId(keccak256(b"lane")), direction: Direction::Outbox };
+    let journal = Journal::open(dir, Options::default()).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let records = [outbox("lane", &[1..=2, 3..=3]), outbox("other", &[1..=1])].concat();
+    journal.append(records, move |appended| sender.send(appended).unwrap());
+    receiver.recv().unwrap().unwrap();
+    journal.close();
+}
+
+/// Extensions of a lane's outbox, each with the messages of these indices.
+fn outbox(lane: &str, extensions: &[RangeInclusive<u64>]) -> Vec<Record> {
+    let flow = Flow { lane: LaneId(keccak256(lane.as_bytes())), direction: Direction::Outbox };
     let message = |index: u64| {
         Entry::Message(Message {
             index: Index(index),
@@ -405,15 +417,14 @@ fn closed_journal(dir: &Path) {
             receiver: Address::from_20([8; 20]),
             deadline: UnixMillis(u64::MAX),
             gas_limit: 1,
-            payload: Payload::Bytes(format!("payload {index}").into_bytes()),
+            payload: Payload::Bytes(format!("{lane} payload {index}").into_bytes()),
         })
     };
     let mut tip = ChainPoint::start(flow);
-    let mut records = Vec::new();
-    for indices in [1..=2, 3..=3] {
-        let (base, entries): (_, Vec<_>) = (tip, indices.map(message).collect());
+    let extension = |indices: &RangeInclusive<u64>| {
+        let (base, entries): (_, Vec<_>) = (tip, indices.clone().map(message).collect());
         tip = entries.iter().fold(tip, |point, entry| point.extended(Direction::Outbox, entry.link(flow)));
-        records.push(Record::Extension(ExtensionRecord {
+        Record::Extension(ExtensionRecord {
             flow,
             base,
             entries,
@@ -423,13 +434,9 @@ fn closed_journal(dir: &Path) {
             tail: Vec::new(),
             proof: Opaque { adapter: "model".to_owned(), version: 1, bytes: vec![1] },
             at: UnixMillis(2),
-        }));
-    }
-    let journal = Journal::open(dir, Options::default()).unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    journal.append(records, move |appended| sender.send(appended).unwrap());
-    receiver.recv().unwrap().unwrap();
-    journal.close();
+        })
+    };
+    extensions.iter().map(extension).collect()
 }
 
 #[test]
@@ -446,32 +453,50 @@ fn a_journal_is_checked_and_exported_while_no_daemon_holds_it() {
     let checked = cityrelay(&check);
     assert_code(&checked, 0);
     let answer: Value = serde_json::from_str(&stdout(&checked)).unwrap();
-    assert_eq!(answer["data"]["entries"], 3);
-    assert_eq!(answer["data"]["flows"][0]["tip"]["index"], 3);
+    assert_eq!(answer["data"]["entries"], 4);
+    let flows = answer["data"]["flows"].as_array().unwrap();
+    let tips: BTreeSet<u64> = flows.iter().map(|flow| flow["tip"]["index"].as_u64().unwrap()).collect();
+    assert_eq!(tips, BTreeSet::from([1, 3]));
     let export = ["journal", "export", "--dir", dir_text, "--out", out_text];
     assert_code(&cityrelay(&export), 0);
     let text = fs::read_to_string(&out).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["flow", "entry", "entry", "entry"]);
-    assert_eq!(lines[3]["head"], lines[0]["tip"]["head"]);
-    assert_eq!(lines[1]["body"]["payload_hash"], keccak256(b"payload 1").to_string());
-    assert!(!text.contains(&hex::encode("payload 1")), "payloads are the institutions' own");
+    let of_lane = |name: &str| {
+        let lane = LaneId(keccak256(name.as_bytes())).to_string();
+        lines.iter().skip_while(|line| line["lane"] != lane.as_str()).collect::<Vec<_>>()
+    };
+    for (name, kinds) in [("lane", ["flow", "entry", "entry", "entry"].as_slice()), ("other", &["flow", "entry"])] {
+        let (lines, last) = (of_lane(name), kinds.len() - 1);
+        let said: Vec<&str> = lines[..=last].iter().map(|line| line["kind"].as_str().unwrap()).collect();
+        assert_eq!(said, kinds);
+        assert_eq!(lines[last]["head"], lines[0]["tip"]["head"]);
+        let payload = format!("{name} payload 1");
+        assert_eq!(lines[1]["body"]["payload_hash"], keccak256(payload.as_bytes()).to_string());
+        assert!(!text.contains(&hex::encode(payload)), "payloads are the institutions' own");
+    }
+    assert_eq!(lines.len(), 6);
     assert_code(&cityrelay(&export), 2);
 
     let held = Journal::open(&dir, Options::default()).unwrap();
     assert_code(&cityrelay(&check), 5);
     held.close();
 
-    // A payload that no longer has its hash: nothing of the file's own structure tells.
+    // Payloads that no longer have their hash: nothing of the file's own structure tells.
     let path = dir.join(cityrelay_journal::FILE_NAME);
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(9).position(|window| window == b"payload 2").unwrap();
-    bytes[at] ^= 1;
+    for payload in ["lane payload 2", "other payload 1"] {
+        let at = bytes.windows(payload.len()).position(|window| window == payload.as_bytes()).unwrap();
+        bytes[at] ^= 1;
+    }
     fs::write(&path, bytes).unwrap();
     let damaged = cityrelay(&check);
     assert_code(&damaged, 4);
-    assert!(stdout(&damaged).contains("bodies") || stderr(&damaged).contains("bodies"), "{}", stderr(&damaged));
+    let answer: Value = serde_json::from_str(&stdout(&damaged)).unwrap();
+    let list = answer["error"]["details"]["damaged"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let lanes: BTreeSet<&str> = list.iter().map(|flow| flow["lane"].as_str().unwrap()).collect();
+    let both = ["lane", "other"].map(|name| LaneId(keccak256(name.as_bytes())).to_string());
+    assert_eq!(lanes, both.iter().map(String::as_str).collect());
+    assert!(list.iter().all(|flow| flow["problem"].as_str().unwrap().contains("bodies")), "{answer}");
 }
 
 #[test]

@@ -458,42 +458,48 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Reads every flow from its start: each link must lead to the next head and the last one to the tip, each body to its
-    /// link, and every head that was released for signing must be on the chain.
+    /// [`Self::verify_flow`] for each flow, up to the first that does not hold. Returns the entries checked.
     ///
-    /// Costs a walk over the whole history: for `doctor`, not for a start. Returns the entries checked.
+    /// Costs a walk over the whole history: for `doctor`, not for a start.
     ///
     /// # Errors
     /// Those of damage and I/O only.
     pub fn verify(&self) -> Result<u64, JournalError> {
-        let mut checked = 0;
-        for FlowCounts { flow, tip, .. } in self.flows()? {
-            let mut point = ChainPoint::start(flow);
-            spans::each_after(self.rows, flow, Index(0), |span| {
-                for link in spans::links_of(flow, &span) {
-                    point = point.extended(flow.direction, link);
-                    checked += 1;
-                }
-                if point != span.tip {
-                    return Err(JournalError::Inconsistent { table: Table::Spans.name(), index: span.tip.index });
-                }
-                match spans::entries_of(self.rows, flow, &span) {
-                    Ok(_) | Err(JournalError::Pruned { .. }) => Ok(true),
-                    Err(error) => Err(error),
-                }
-            })?;
-            if point != tip {
-                return Err(JournalError::Inconsistent { table: Table::Flows.name(), index: tip.index });
+        self.flows()?.iter().try_fold(0, |checked, counts| Ok(checked + self.verify_flow(counts.flow)?))
+    }
+
+    /// Reads a flow from its start: each link must lead to the next head and the last one to the tip, each body to its
+    /// link, and every head that was released for signing must be on the chain. Returns the entries checked.
+    ///
+    /// # Errors
+    /// Those of damage and I/O only, of the first place where something does not hold.
+    pub fn verify_flow(&self, flow: Flow) -> Result<u64, JournalError> {
+        let (mut checked, mut point) = (0, ChainPoint::start(flow));
+        spans::each_after(self.rows, flow, Index(0), |span| {
+            for link in spans::links_of(flow, &span) {
+                point = point.extended(flow.direction, link);
+                checked += 1;
             }
-            rows::scan(self.rows, Table::Signed, &flow_key(flow), &flow_key(flow), |key, value| {
-                let SignedRow { head, .. } = rows::decode(Table::Signed, key, value)?;
-                let Some((_, index)) = read_position_key(key) else { return Ok(true) };
-                match self.point(flow, index)? {
-                    Some(point) if point.head == head => Ok(true),
-                    _ => Err(JournalError::Inconsistent { table: Table::Signed.name(), index }),
-                }
-            })?;
+            if point != span.tip {
+                return Err(JournalError::Inconsistent { table: Table::Spans.name(), index: span.tip.index });
+            }
+            match spans::entries_of(self.rows, flow, &span) {
+                Ok(_) | Err(JournalError::Pruned { .. }) => Ok(true),
+                Err(error) => Err(error),
+            }
+        })?;
+        let tip = spans::tip(self.rows, flow)?;
+        if point != tip {
+            return Err(JournalError::Inconsistent { table: Table::Flows.name(), index: tip.index });
         }
+        rows::scan(self.rows, Table::Signed, &flow_key(flow), &flow_key(flow), |key, value| {
+            let SignedRow { head, .. } = rows::decode(Table::Signed, key, value)?;
+            let Some((_, index)) = read_position_key(key) else { return Ok(true) };
+            match self.point(flow, index)? {
+                Some(point) if point.head == head => Ok(true),
+                _ => Err(JournalError::Inconsistent { table: Table::Signed.name(), index }),
+            }
+        })?;
         Ok(checked)
     }
 

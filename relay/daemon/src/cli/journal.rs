@@ -22,10 +22,23 @@ use crate::config::{Layers, Sources, check};
 use crate::doctor::journal::KEEP_IT;
 use crate::observability::EvidenceKind;
 
-/// Recomputes everything; exit 4 names the first place where something does not hold.
+/// Recomputes everything; exit 4 names the first place in each flow where something does not hold.
 pub(super) fn check(sources: &Sources, arguments: &JournalArguments) -> Result<Answer, Failure> {
     let journal = AtRest::open(sources, arguments)?;
-    let (entries, counts, flows) = journal.read(|view| Ok((view.verify()?, view.counts()?, view.flows()?)))?;
+    let (mut entries, mut damaged) = (0, Vec::new());
+    let (counts, flows) = journal.read(|view| {
+        let flows = view.flows()?;
+        for FlowCounts { flow, .. } in &flows {
+            match view.verify_flow(*flow) {
+                Ok(checked) => entries += checked,
+                Err(error) => damaged.push((*flow, error)),
+            }
+        }
+        Ok((view.counts()?, flows))
+    })?;
+    if !damaged.is_empty() {
+        return Err(journal.damage(&damaged, flows.len()));
+    }
     let lines = flows.iter().map(|counts| {
         let FlowCounts { flow, tip, peer_accepted, done, signed, .. } = counts;
         let signed = signed.map_or_else(|| "none".to_owned(), |point| point.index.to_string());
@@ -89,6 +102,24 @@ impl AtRest {
         let options = Options { take_over: arguments.take_over, ..Options::default() };
         let journal = Journal::open(&dir, options).map_err(|error| unreadable(&dir, &error))?;
         Ok(Self { dir, journal })
+    }
+
+    /// Says of each flow where it is damaged.
+    fn damage(&self, damaged: &[(Flow, JournalError)], flows: usize) -> Failure {
+        say(KEEP_IT);
+        let summary = format!("{}: {} of {flows} flows do not hold together", self.dir.display(), damaged.len());
+        let lines =
+            damaged.iter().map(|(Flow { lane, direction }, error)| format!("\n{lane} {}: {error}", direction.as_str()));
+        let list: Vec<Value> = damaged
+            .iter()
+            .map(|(Flow { lane, direction }, error)| {
+                json!({ "lane": lane.to_string(), "direction": direction.as_str(), "problem": error.to_string() })
+            })
+            .collect();
+        Failure {
+            details: json!({ "damaged": list }),
+            ..Failure::new(Exit::Unhealthy, lines.fold(summary, |text, line| text + &line))
+        }
     }
 
     fn read<T>(&self, ask: impl FnOnce(&View<'_>) -> Result<T, JournalError>) -> Result<T, Failure> {
