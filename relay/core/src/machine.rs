@@ -56,6 +56,17 @@ use crate::verify::{VerifiedEvidence, VerifiedExtension};
 /// A verifier contract on its chain.
 pub(crate) type VerifierKey = (Domain, Address);
 
+/// Under what an attester set is known: the contract that counts its votes, and whose word it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitteeKey {
+    /// The chain of the contract.
+    pub domain: Domain,
+    /// The contract.
+    pub verifier: Address,
+    /// The peer that told it, where we don't read the chain ourselves: its word counts on its own lanes only.
+    pub teller: Option<PeerId>,
+}
+
 /// The machine. See the module's documentation.
 #[derive(Debug)]
 pub struct Machine {
@@ -64,7 +75,7 @@ pub struct Machine {
     clients: BTreeMap<Domain, Client>,
     lanes: BTreeMap<LaneId, Lane>,
     peers: BTreeMap<PeerId, Peer>,
-    committees: BTreeMap<VerifierKey, Committee>,
+    committees: BTreeMap<CommitteeKey, Committee>,
     outbound: BTreeMap<Flow, Outbound>,
     inbound: BTreeMap<Flow, Inbound>,
     desks: BTreeMap<Flow, Desk>,
@@ -77,9 +88,9 @@ pub struct Machine {
     /// Lanes whose messages rest because the operator said so.
     paused: BTreeSet<LaneId>,
     /// When each verifier's attester set is to be read again: once for all the flows that it verifies.
-    next_committee: BTreeMap<VerifierKey, UnixMillis>,
+    next_committee: BTreeMap<CommitteeKey, UnixMillis>,
     /// From when on a peer's word for another attester set of a verifier is taken again.
-    next_notice: BTreeMap<VerifierKey, UnixMillis>,
+    next_notice: BTreeMap<CommitteeKey, UnixMillis>,
 }
 
 #[derive(Debug)]
@@ -160,8 +171,9 @@ impl Machine {
             for (direction, committee) in
                 [(Direction::Outbox, lane.destination_committee), (Direction::Inbox, lane.source_committee)]
             {
-                if let Some(committee) = committee {
-                    machine.committees.insert(lane.identity.target_verifier(direction), committee);
+                if let (Some(committee), Some(peer)) = (committee, lane.peer) {
+                    let key = machine.committee_key(lane.identity.target_verifier(direction), peer);
+                    machine.committees.insert(key, committee);
                 }
             }
             machine.lanes.insert(id, Lane { id, identity: lane.identity });
@@ -195,11 +207,13 @@ impl Machine {
         let peer = peers.get(&flow.lane).copied().flatten();
         match (recovered.side, peer) {
             (Side::Outbound, Some(peer)) => {
-                self.outbound.insert(flow, Outbound::new(lane, peer, recovered));
+                let committee = self.committee_key(lane.target_verifier(flow.direction), peer);
+                self.outbound.insert(flow, Outbound::new(lane, peer, committee, recovered));
             }
             (Side::Inbound, Some(peer)) => {
+                let committee = self.committee_key(lane.target_verifier(flow.direction), peer);
                 let batch_cap = self.io.limits.batch_entries;
-                self.inbound.insert(flow, Inbound::new(lane, peer, recovered, batch_cap));
+                self.inbound.insert(flow, Inbound::new(lane, peer, committee, recovered, batch_cap));
             }
             (Side::Attester, _) => {
                 self.desks.insert(flow, Desk::new(lane, &recovered));

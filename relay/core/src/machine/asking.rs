@@ -176,11 +176,11 @@ impl Machine {
 
     pub(super) fn on_claim_loaded(&mut self, flow: Flow, peer: PeerId, entries: Vec<Entry>, tail: Vec<Hash32>) {
         if let Some(out) = self.outbound.get_mut(&flow) {
-            let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+            let Some(committee) = self.committees.get(&out.committee) else { return };
             let heads = out.queue.iter_mut().map(|outgoing| outgoing.unsigned());
             out.asking.send_loaded(&mut self.io, committee.epoch(), peer, entries, tail, heads);
         } else if let Some(inbound) = self.inbound.get_mut(&flow) {
-            let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
+            let Some(committee) = self.committees.get(&inbound.committee) else { return };
             let heads = inbound.queue.iter_mut().map(|incoming| incoming.unsigned());
             inbound.asking.send_loaded(&mut self.io, committee.epoch(), peer, entries, tail, heads);
         }

@@ -9,19 +9,25 @@ use crate::machine::config::PeerId;
 use crate::machine::effect::{Effect, Report};
 use crate::machine::input::Fetched;
 use crate::machine::io::After;
-use crate::machine::{Machine, VerifierKey};
+use crate::machine::{CommitteeKey, Machine, VerifierKey};
 use crate::record::{Misbehaviour, Record};
 
 impl Machine {
+    /// Under what the attester set of a verifier is known on the lanes with `peer`.
+    pub(super) fn committee_key(&self, (domain, verifier): VerifierKey, peer: PeerId) -> CommitteeKey {
+        let is_read = self.clients.get(&domain).is_some_and(|client| client.setup.has_target);
+        CommitteeKey { domain, verifier, teller: (!is_read).then_some(peer) }
+    }
+
     pub(super) fn on_committee_read(&mut self, flow: Flow, answer: Fetched<Committee>) {
         let Some(inbound) = self.inbound.get(&flow) else { return };
         if let Fetched::Some(committee) = answer {
-            self.adopt_committee(inbound.lane.target_verifier(flow.direction), committee);
+            self.adopt_committee(inbound.committee, committee);
         }
     }
 
     /// Reads the attester set of a verifier, unless another of its flows has just done so.
-    pub(super) fn read_committee(&mut self, flow: Flow, key: VerifierKey) {
+    pub(super) fn read_committee(&mut self, flow: Flow, key: CommitteeKey) {
         if self.next_committee.get(&key).is_none_or(|next| *next <= self.io.now) {
             self.next_committee.insert(key, self.io.after(self.io.limits.refresh_interval));
             self.io.push(Effect::ReadCommittee { flow });
@@ -29,7 +35,7 @@ impl Machine {
     }
 
     /// Takes a set in when it is newer than the one known, and moves every request to it.
-    pub(super) fn adopt_committee(&mut self, key: VerifierKey, committee: Committee) {
+    pub(super) fn adopt_committee(&mut self, key: CommitteeKey, committee: Committee) {
         if self.committees.get(&key).is_some_and(|known| known.epoch() >= committee.epoch()) {
             return;
         }
@@ -51,16 +57,16 @@ impl Machine {
         epoch: Epoch,
         signature: SignatureBytes,
     ) {
-        let (lane, ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
+        let (lane, key, ours, is_attested, quorum) = if let Some(out) = self.outbound.get_mut(&flow) {
             let Some(outgoing) = out.queue.iter_mut().find(|outgoing| outgoing.tip.index == point.index) else {
                 return;
             };
-            (&out.lane, outgoing.tip, outgoing.evidence.is_some(), &mut outgoing.quorum)
+            (&out.lane, out.committee, outgoing.tip, outgoing.evidence.is_some(), &mut outgoing.quorum)
         } else if let Some(inbound) = self.inbound.get_mut(&flow) {
             let Some(incoming) = inbound.queue.iter_mut().find(|incoming| incoming.tip.index == point.index) else {
                 return;
             };
-            (&inbound.lane, incoming.tip, incoming.is_ready(epoch), &mut incoming.quorum)
+            (&inbound.lane, inbound.committee, incoming.tip, incoming.is_ready(epoch), &mut incoming.quorum)
         } else {
             return;
         };
@@ -68,7 +74,7 @@ impl Machine {
         if (ours == point && is_attested) || !quorum.takes_answer(peer) {
             return;
         }
-        let Some(committee) = self.committees.get(&lane.target_verifier(flow.direction)) else { return };
+        let Some(committee) = self.committees.get(&key) else { return };
         let statement = Statement { flow, point, epoch, verifying: lane.target(flow.direction) };
         let Ok(attester) = committee.verify_attestation(&statement, &signature) else { return };
         let enough = committee.quorum();

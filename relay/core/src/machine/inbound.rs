@@ -17,7 +17,7 @@ use crate::machine::io::{After, Io, earliest};
 use crate::machine::queue::{Queue, Waiting};
 use crate::machine::quorum::Quorum;
 use crate::machine::session::notice;
-use crate::machine::{Machine, extension_record};
+use crate::machine::{CommitteeKey, Machine, extension_record};
 use crate::record::{ExtensionRecord, IntentEnd, Misbehaviour, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::{VerifiedEvidence, VerifiedExtension};
@@ -27,6 +27,8 @@ pub(super) struct Inbound {
     pub flow: Flow,
     pub lane: LaneIdentity,
     pub peer: PeerId,
+    /// Whose signatures the target chain counts.
+    pub committee: CommitteeKey,
     /// Verified, perhaps not durable yet.
     pub verified: ChainPoint,
     pub durable: ChainPoint,
@@ -84,7 +86,13 @@ struct Parked {
 }
 
 impl Inbound {
-    pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow, batch_cap: usize) -> Self {
+    pub fn new(
+        lane: LaneIdentity,
+        peer: PeerId,
+        committee: CommitteeKey,
+        recovered: RecoveredFlow,
+        batch_cap: usize,
+    ) -> Self {
         let mut evidence: BTreeMap<Index, Evidence> =
             recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
         let queue = recovered.outstanding.into_iter().map(|record| {
@@ -96,6 +104,7 @@ impl Inbound {
             flow: recovered.flow,
             lane,
             peer,
+            committee,
             verified: recovered.tip,
             durable: recovered.tip,
             done: recovered.done,
@@ -162,7 +171,7 @@ impl Machine {
 
     /// When time alone lets an inbound flow go on.
     pub(super) fn inbound_due(&self, inbound: &Inbound) -> Option<UnixMillis> {
-        let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
+        let committee = self.committees.get(&inbound.committee);
         let is_paused = self.is_paused(inbound.flow);
         let can_carry = inbound.job.is_none()
             && !inbound.is_in_dispute
@@ -205,7 +214,7 @@ impl Machine {
     fn verify_next(&mut self, flow: Flow) {
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         let Some(client) = self.clients.get(&inbound.lane.origin(flow.direction).domain) else { return };
-        let committee = self.committees.get(&inbound.lane.target_verifier(flow.direction));
+        let committee = self.committees.get(&inbound.committee);
         while !inbound.is_verifying {
             let Some(front) = inbound.parked.front() else { return };
             let first = front.claim.first;
@@ -275,7 +284,7 @@ impl Machine {
                     ClaimRefusal::Evidence(_) => DeclineReason::Evidence,
                 };
                 let peer = inbound.peer;
-                let key = inbound.lane.target_verifier(flow.direction);
+                let key = inbound.committee;
                 inbound.decline(&mut self.io, receipt, claim.first, reason);
                 if let (DeclineReason::Evidence, Some(committee)) = (reason, self.committees.get(&key)) {
                     self.io.push(Effect::Send { peer, frame: Frame::Committee(notice(key, committee)) });
@@ -333,7 +342,7 @@ impl Machine {
             return;
         }
         let Some(inbound) = self.inbound.get(&flow) else { return };
-        let Some(committee) = self.committees.get(&inbound.lane.target_verifier(flow.direction)) else { return };
+        let Some(committee) = self.committees.get(&inbound.committee) else { return };
         let (attesters, epoch) = (self.attesters_of(committee), committee.epoch());
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         let stale = inbound.queue.iter_mut().filter(|incoming| incoming.is_durable && !incoming.is_ready(epoch));
@@ -354,7 +363,7 @@ impl Machine {
         let Some(inbound) = self.inbound.get_mut(&flow) else { return };
         if !inbound.is_reading && inbound.next_read <= self.io.now {
             inbound.is_reading = true;
-            let key = inbound.lane.target_verifier(flow.direction);
+            let key = inbound.committee;
             self.io.push(Effect::ReadAccepted { flow });
             self.read_committee(flow, key);
         }
@@ -423,7 +432,7 @@ impl Machine {
         if inbound.job.is_some() || inbound.is_in_dispute || inbound.next_try > self.io.now {
             return;
         }
-        let committee = self.committees.get(&inbound.lane.target_verifier(flow.direction));
+        let committee = self.committees.get(&inbound.committee);
         let sent = self.sent(flow);
         let Some((call, last)) = crate::machine::carry::next_call(inbound, committee, sent, &self.io.limits) else {
             return;
@@ -460,7 +469,7 @@ impl Machine {
                 inbound.tries = inbound.tries.saturating_add(1);
                 inbound.next_try = self.io.backoff(inbound.tries);
                 // Another set may be in force: it is read at once.
-                self.next_committee.remove(&inbound.lane.target_verifier(flow.direction));
+                self.next_committee.remove(&inbound.committee);
                 if matches!(end, JobEnd::Transaction(_)) {
                     inbound.batch_cap = (inbound.batch_cap / 2).max(1);
                 }

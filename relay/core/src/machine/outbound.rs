@@ -17,7 +17,7 @@ use crate::machine::io::{After, Io, distance, earliest};
 use crate::machine::queue::{Queue, Waiting};
 use crate::machine::quorum::Quorum;
 use crate::machine::resending::Resending;
-use crate::machine::{Machine, extension_record};
+use crate::machine::{CommitteeKey, Machine, extension_record};
 use crate::record::{ExtensionRecord, Purpose, Record};
 use crate::recovery::RecoveredFlow;
 use crate::verify::VerifiedExtension;
@@ -30,6 +30,8 @@ pub(super) struct Outbound {
     pub flow: Flow,
     pub lane: LaneIdentity,
     pub peer: PeerId,
+    /// Whose signatures the target chain counts.
+    pub committee: CommitteeKey,
     /// Verified, perhaps not durable yet.
     pub verified: ChainPoint,
     pub durable: ChainPoint,
@@ -81,7 +83,7 @@ impl Outgoing {
 }
 
 impl Outbound {
-    pub fn new(lane: LaneIdentity, peer: PeerId, recovered: RecoveredFlow) -> Self {
+    pub fn new(lane: LaneIdentity, peer: PeerId, committee: CommitteeKey, recovered: RecoveredFlow) -> Self {
         let flow = recovered.flow;
         let mut evidence: BTreeMap<Index, Evidence> =
             recovered.evidence.into_iter().map(|evidence| (evidence.point.index, evidence)).collect();
@@ -93,6 +95,7 @@ impl Outbound {
             flow,
             lane,
             peer,
+            committee,
             verified: recovered.tip,
             durable: recovered.tip,
             accepted: recovered.peer_accepted,
@@ -214,7 +217,7 @@ impl Machine {
     /// When time alone lets an outbound flow go on.
     pub(super) fn outbound_due(&self, out: &Outbound) -> Option<UnixMillis> {
         let observe = self.can_observe(out).then_some(out.next_observe);
-        let committee = self.committees.get(&out.lane.target_verifier(out.flow.direction));
+        let committee = self.committees.get(&out.committee);
         let ask = committee.filter(|_| !self.is_paused(out.flow)).and_then(|_| {
             let unsigned = out.queue.iter().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());
             unsigned.take(ASKED_AT_ONCE).filter_map(|outgoing| outgoing.quorum.next_due()).min()
@@ -419,7 +422,7 @@ impl Machine {
             return;
         }
         let Some(out) = self.outbound.get(&flow) else { return };
-        let Some(committee) = self.committees.get(&out.lane.target_verifier(flow.direction)) else { return };
+        let Some(committee) = self.committees.get(&out.committee) else { return };
         let attesters = self.attesters_of(committee);
         let Some(out) = self.outbound.get_mut(&flow) else { return };
         let unsigned = out.queue.iter_mut().filter(|outgoing| outgoing.is_durable && outgoing.evidence.is_none());

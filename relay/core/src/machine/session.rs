@@ -7,11 +7,11 @@ use crate::chain::ChainPoint;
 use crate::frame::{ClientAt, CommitteeNotice, Frame, Hello, PROTOCOL_VERSIONS, Role};
 use crate::ids::{Domain, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
-use crate::machine::Machine;
 use crate::machine::config::{PeerId, PeerSetup};
 use crate::machine::effect::{Effect, ReceiptId, UpdateOrigin};
 use crate::machine::input::{Fetched, Recipient};
 use crate::machine::io::Io;
+use crate::machine::{CommitteeKey, Machine};
 use crate::opaque::Opaque;
 
 #[derive(Debug)]
@@ -162,19 +162,16 @@ impl Machine {
     /// Tells a peer the attester sets of the verifiers on this side of its lanes.
     pub(super) fn tell_committees(&mut self, peer: PeerId) {
         for flow in self.inbound.values().filter(|flow| flow.peer == peer) {
-            let key = flow.lane.target_verifier(flow.flow.direction);
-            if let Some(committee) = self.committees.get(&key) {
-                self.io.push(Effect::Send { peer, frame: Frame::Committee(notice(key, committee)) });
+            if let Some(committee) = self.committees.get(&flow.committee) {
+                self.io.push(Effect::Send { peer, frame: Frame::Committee(notice(flow.committee, committee)) });
             }
         }
     }
 
     fn on_committee_notice(&mut self, peer: PeerId, notice: CommitteeNotice) {
-        let key = (notice.domain, notice.verifier);
+        let key = self.committee_key((notice.domain, notice.verifier), peer);
         // A set on a chain that we read ourselves is never taken from a peer, nor one that vouches for others' lanes only.
-        let mut theirs = self.outbound.values().filter(|out| out.peer == peer);
-        let is_theirs = theirs.any(|out| out.lane.target_verifier(out.flow.direction) == key);
-        if !is_theirs || self.clients.get(&notice.domain).is_some_and(|client| client.setup.has_target) {
+        if key.teller.is_none() || !self.outbound.values().any(|out| out.committee == key) {
             return;
         }
         let is_new = self.committees.get(&key).is_none_or(|known| known.epoch() < notice.epoch);
@@ -266,10 +263,10 @@ impl Machine {
     }
 }
 
-pub(super) fn notice((domain, verifier): crate::machine::VerifierKey, committee: &Committee) -> CommitteeNotice {
+pub(super) fn notice(key: CommitteeKey, committee: &Committee) -> CommitteeNotice {
     CommitteeNotice {
-        domain,
-        verifier,
+        domain: key.domain,
+        verifier: key.verifier,
         epoch: committee.epoch(),
         members: committee.members().iter().copied().collect(),
         threshold: committee.threshold(),

@@ -15,7 +15,7 @@ use crate::machine::config::PeerId;
 use crate::machine::effect::{Effect, Report};
 use crate::machine::io::After;
 use crate::machine::under_way::UnderWay;
-use crate::machine::{Machine, VerifierKey};
+use crate::machine::{CommitteeKey, Machine};
 use crate::record::Record;
 use crate::set_attestation::{Attestable, SetAttestation, SetEvidence, SetFact, SetRefusal};
 
@@ -36,7 +36,7 @@ pub(super) struct Sets {
     /// What our own clients wait for.
     lacking: BTreeMap<Domain, Lacking>,
     /// What other relays wait for.
-    errands: BTreeMap<SetAttestation, Errand>,
+    errands: BTreeMap<(SetAttestation, CommitteeKey), Errand>,
     /// Signatures under way, by who asked.
     pub signing: UnderWay,
     /// False votes of each peer, and until when they count.
@@ -46,7 +46,7 @@ pub(super) struct Sets {
 #[derive(Debug)]
 struct Lacking {
     fact: SetFact,
-    votes: BTreeMap<VerifierKey, Votes>,
+    votes: BTreeMap<CommitteeKey, Votes>,
     next_ask: UnixMillis,
 }
 
@@ -103,9 +103,9 @@ impl Sets {
 
 impl Machine {
     /// The verifiers on our side of the lanes from a chain: their attesters vouch for its sets.
-    fn set_verifiers(&self, domain: Domain) -> BTreeSet<VerifierKey> {
+    fn set_verifiers(&self, domain: Domain) -> BTreeSet<CommitteeKey> {
         let from = self.inbound.values().filter(|flow| flow.lane.origin(flow.flow.direction).domain == domain);
-        from.map(|flow| flow.lane.target_verifier(flow.flow.direction)).collect()
+        from.map(|flow| flow.committee).collect()
     }
 
     /// Asks for the sets that clients without a node wait for.
@@ -181,15 +181,16 @@ impl Machine {
     }
 
     fn run_set_errand(&mut self, peer: PeerId, attestation: SetAttestation) {
-        let Some(committee) = self.committees.get(&(attestation.verifier_domain, attestation.verifier)) else { return };
+        let key = self.committee_key((attestation.verifier_domain, attestation.verifier), peer);
+        let Some(committee) = self.committees.get(&key) else { return };
         if committee.epoch() != attestation.epoch {
             return;
         }
         let attesters = self.attesters_of(committee);
-        if self.sets.errands.len() >= MAX_ERRANDS && !self.sets.errands.contains_key(&attestation) {
+        if self.sets.errands.len() >= MAX_ERRANDS && !self.sets.errands.contains_key(&(attestation, key)) {
             self.sets.errands.pop_first();
         }
-        let errand = self.sets.errands.entry(attestation).or_default();
+        let errand = self.sets.errands.entry((attestation, key)).or_default();
         errand.peers.insert(peer);
         if !errand.signatures.is_empty() {
             let frame = Frame::SetAttested(SetEvidence { attestation, signatures: errand.signatures.clone() });
@@ -223,19 +224,23 @@ impl Machine {
 
     fn forward_set_votes(&mut self, evidence: &SetEvidence) -> Result<(), SetRefusal> {
         let attestation = evidence.attestation;
-        let Some(errand) = self.sets.errands.get_mut(&attestation) else { return Ok(()) };
-        let key = (attestation.verifier_domain, attestation.verifier);
-        let Some(committee) = self.committees.get(&key) else { return Ok(()) };
-        evidence.verify_votes(&attestation, committee)?;
-        let before = errand.signatures.len();
-        errand.signatures.extend(evidence.signatures.iter().map(|(member, signature)| (*member, *signature)));
-        if errand.signatures.len() > before {
-            let evidence = SetEvidence { attestation, signatures: errand.signatures.clone() };
-            for peer in &errand.peers {
-                self.io.push(Effect::Send { peer: *peer, frame: Frame::SetAttested(evidence.clone()) });
+        let mut outcome = Ok(());
+        for ((_, key), errand) in self.sets.errands.iter_mut().filter(|((of, _), _)| *of == attestation) {
+            let Some(committee) = self.committees.get(key) else { continue };
+            if let Err(refusal) = evidence.verify_votes(&attestation, committee) {
+                outcome = Err(refusal);
+                continue;
+            }
+            let before = errand.signatures.len();
+            errand.signatures.extend(evidence.signatures.iter().map(|(member, signature)| (*member, *signature)));
+            if errand.signatures.len() > before {
+                let evidence = SetEvidence { attestation, signatures: errand.signatures.clone() };
+                for peer in &errand.peers {
+                    self.io.push(Effect::Send { peer: *peer, frame: Frame::SetAttested(evidence.clone()) });
+                }
             }
         }
-        Ok(())
+        outcome
     }
 
     fn count_set_votes(&mut self, evidence: &SetEvidence) -> Result<(), SetRefusal> {
@@ -250,10 +255,11 @@ impl Machine {
         if statement.height != lacking.fact.statement.height {
             return Ok(());
         }
-        let key = (evidence.attestation.verifier_domain, evidence.attestation.verifier);
+        let SetAttestation { verifier_domain, verifier, .. } = evidence.attestation;
+        let key = CommitteeKey { domain: verifier_domain, verifier, teller: None };
         if !verifiers.contains(&key) {
-            let expected = verifiers.first().map_or(key.1, |(_, verifier)| *verifier);
-            return Err(SetRefusal::Verifier { expected, got: key.1 });
+            let expected = verifiers.first().map_or(verifier, |key| key.verifier);
+            return Err(SetRefusal::Verifier { expected, got: verifier });
         }
         let Some(committee) = self.committees.get(&key) else { return Ok(()) };
         evidence.verify_votes(&attestation(lacking.fact, key, committee), committee)?;
@@ -296,6 +302,6 @@ impl Machine {
     }
 }
 
-fn attestation(fact: SetFact, (verifier_domain, verifier): VerifierKey, committee: &Committee) -> SetAttestation {
-    SetAttestation { fact, epoch: committee.epoch(), verifier, verifier_domain }
+fn attestation(fact: SetFact, key: CommitteeKey, committee: &Committee) -> SetAttestation {
+    SetAttestation { fact, epoch: committee.epoch(), verifier: key.verifier, verifier_domain: key.domain }
 }

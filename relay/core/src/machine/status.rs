@@ -1,15 +1,15 @@
 //! What a machine can say about itself: where each flow stands, and what it waits for.
 
 use crate::frame::Role;
-use crate::ids::{Address, AttesterId, Domain, Epoch, Height, Index, UnixMillis};
+use crate::ids::{AttesterId, Domain, Epoch, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
 use crate::light_client::HoldReason;
-use crate::machine::Machine;
 use crate::machine::client::Client;
 use crate::machine::config::PeerId;
 use crate::machine::desk::Desk;
 use crate::machine::inbound::Inbound;
 use crate::machine::outbound::Outbound;
+use crate::machine::{CommitteeKey, Machine};
 use crate::record::Frozen;
 use crate::recovery::Side;
 
@@ -131,6 +131,8 @@ pub struct FlowStatus {
     pub flow: Flow,
     /// The side on which we stand.
     pub side: Side,
+    /// Whose signatures the target chain counts; `None` at an attester, who asks nobody.
+    pub committee: Option<CommitteeKey>,
     /// What the chain's nodes say, unproved.
     pub hint: Index,
     /// Verified and durable here.
@@ -174,13 +176,11 @@ impl ClientStatus {
     }
 }
 
-/// The attester set of one verifier, as last read.
+/// The attester set of one verifier, as last read or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitteeStatus {
-    /// The chain on which the verifier stands.
-    pub domain: Domain,
-    /// The verifier.
-    pub verifier: Address,
+    /// The verifier, and whose word the set is.
+    pub key: CommitteeKey,
     /// Generation of the set.
     pub epoch: Epoch,
     /// The attesters in it.
@@ -238,9 +238,8 @@ impl Machine {
         let outbound = self.outbound.values().map(|flow| self.outbound_status(flow));
         let inbound = self.inbound.values().map(|flow| self.inbound_status(flow));
         let desks = self.desks.values().map(|desk| self.desk_status(desk));
-        let committees = self.committees.iter().map(|((domain, verifier), committee)| CommitteeStatus {
-            domain: *domain,
-            verifier: *verifier,
+        let committees = self.committees.iter().map(|(key, committee)| CommitteeStatus {
+            key: *key,
             epoch: committee.epoch(),
             members: committee.members().iter().copied().collect(),
             threshold: committee.threshold(),
@@ -270,6 +269,7 @@ impl Machine {
         FlowStatus {
             flow: desk.flow,
             side: Side::Attester,
+            committee: None,
             hint: desk.asked().max(desk.durable.index).max(desk.lost.missing().unwrap_or_default()),
             durable: desk.durable.index,
             finished: desk.durable.index,
@@ -284,7 +284,7 @@ impl Machine {
         let client = self.clients.get(&out.lane.origin(out.flow.direction).domain);
         let unsigned = out.queue.iter().find(|outgoing| outgoing.evidence.is_none());
         let is_peer_ready = self.peers.get(&out.peer).is_some_and(|peer| peer.is_ready);
-        let knows_committee = self.committees.contains_key(&out.lane.target_verifier(out.flow.direction));
+        let knows_committee = self.committees.contains_key(&out.committee);
         let waits_for = if out.is_in_dispute {
             WaitReason::Dispute
         } else if client.is_some_and(Client::is_frozen) {
@@ -311,6 +311,7 @@ impl Machine {
         FlowStatus {
             flow: out.flow,
             side: Side::Outbound,
+            committee: Some(out.committee),
             hint: out.hint.max(out.durable.index),
             durable: out.durable.index,
             finished: out.accepted.index,
@@ -322,7 +323,7 @@ impl Machine {
     }
 
     fn inbound_status(&self, inbound: &Inbound) -> FlowStatus {
-        let committee = self.committees.get(&inbound.lane.target_verifier(inbound.flow.direction));
+        let committee = self.committees.get(&inbound.committee);
         let stale = inbound.queue.iter().find(|incoming| {
             incoming.evidence.as_ref().map(|evidence| evidence.epoch) != committee.map(|committee| committee.epoch())
         });
@@ -348,6 +349,7 @@ impl Machine {
         FlowStatus {
             flow: inbound.flow,
             side: Side::Inbound,
+            committee: Some(inbound.committee),
             hint: inbound.durable.index,
             durable: inbound.durable.index,
             finished: inbound.done.index,

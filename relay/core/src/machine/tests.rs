@@ -146,6 +146,11 @@ impl Bench {
             limits: Limits::default(),
             jitter_seed: 1,
         };
+        Self::of(config)
+    }
+
+    /// With this configuration, and nothing durable but a client.
+    fn of(config: MachineConfig) -> Self {
         let header = |height: u64| Header {
             height: Height(height),
             hash: keccak256(&height.to_be_bytes()),

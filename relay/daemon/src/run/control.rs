@@ -137,10 +137,7 @@ impl Backend {
     fn flow_report(&self, status: &FlowStatus, committees: &[CommitteeStatus]) -> FlowReport {
         let lane = self.handles.lanes.get(&status.flow.lane);
         let chain = |domain| self.handles.chain_name(domain).to_owned();
-        let committee = lane.and_then(|lane| {
-            let target = lane.target_verifier(status.flow.direction);
-            committees.iter().find(|known| (known.domain, known.verifier) == target)
-        });
+        let committee = committees.iter().find(|known| Some(known.key) == status.committee);
         let members = committee.map(|committee| committee.members.as_slice()).unwrap_or_default();
         let awaited = members.iter().filter(|member| !status.voters.contains(member));
         let lacks_votes = status.waits_for == WaitReason::Attestations;

@@ -189,7 +189,7 @@ impl Reporter {
         }
         // An attester is asked by relays and asks nobody: how many there are is not its business.
         for committee in status.committees.iter().filter(|_| status.role == Role::Relay) {
-            self.metrics.committee(self.handles.chain_name(committee.domain), committee);
+            self.metrics.committee(self.handles.chain_name(committee.key.domain), committee);
         }
         self.metrics.ready_attesters(ready_attesters(status));
         self.metrics.open_transactions(status.open_intents);

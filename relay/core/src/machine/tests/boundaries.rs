@@ -50,10 +50,11 @@ fn an_attester_set_of_our_own_chain_is_not_taken_from_a_peer() {
         let mut driven = Bench::new(Some(target)).start();
         driven.greet(PEER, Role::Relay, vec![]);
         let (domain, verifier) = lane().target_verifier(Direction::Outbox);
+        let known = driven.machine.committee_key((domain, verifier), PEER);
         let members: Vec<_> = (5..=8).map(|seed| attester_id(key(seed).verifying_key())).collect();
         let notice = CommitteeNotice { domain, verifier, epoch: Epoch(2), members, threshold: 3 };
         driven.frame(PEER, Frame::Committee(notice));
-        let held = driven.machine.committees.get(&(domain, verifier)).map(Committee::epoch);
+        let held = driven.machine.committees.get(&known).map(Committee::epoch);
         assert_eq!(held == Some(Epoch(2)), is_taken, "beside {target}");
     }
 }

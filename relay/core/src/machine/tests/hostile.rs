@@ -176,7 +176,8 @@ fn an_attester_set_of_others_lanes_is_not_taken_from_a_peer() {
         let members: Vec<_> = (5..=8).map(|seed| attester_id(key(seed).verifying_key())).collect();
         Frame::Committee(CommitteeNotice { domain, verifier, epoch: Epoch(epoch), members, threshold: 3 })
     };
-    let held = |driven: &Driven| driven.machine.committees.get(&(domain, verifier)).map(Committee::epoch);
+    let known = driven.machine.committee_key((domain, verifier), PEER);
+    let held = |driven: &Driven| driven.machine.committees.get(&known).map(Committee::epoch);
     driven.frame(STRANGER, notice(u64::MAX));
     assert_eq!(held(&driven), Some(Epoch(1)), "it would never be replaced");
     // Of the lane's own peer one is taken, and the next one after a while: each costs a round of requests.
@@ -186,6 +187,32 @@ fn an_attester_set_of_others_lanes_is_not_taken_from_a_peer() {
     driven.now = UnixMillis(NOW.0 + 1_000);
     driven.frame(PEER, notice(3));
     assert_eq!(held(&driven), Some(Epoch(3)));
+}
+
+#[test]
+fn a_false_attester_set_of_one_peer_holds_up_no_lane_of_another() {
+    // A third city takes part in a lane of its own, whose heads the same contract on the far chain counts.
+    let mut bench = Bench::new(Some("here"));
+    let other = LaneSetup {
+        identity: LaneIdentity { channel: "trade".to_owned(), ..lane() },
+        peer: Some(STRANGER),
+        ..bench.config.lanes[0].clone()
+    };
+    bench.config.lanes.push(other);
+    let mut driven = with_stranger(Bench::of(bench.config).holding(&[3], vec![]));
+    let (domain, verifier) = lane().target_verifier(Direction::Outbox);
+    let members: Vec<_> = (5..=8).map(|seed| attester_id(key(seed).verifying_key())).collect();
+    let notice = CommitteeNotice { domain, verifier, epoch: Epoch(u64::MAX), members, threshold: 3 };
+    driven.frame(STRANGER, Frame::Committee(notice));
+    let told = driven.machine.committee_key((domain, verifier), STRANGER);
+    let epoch = driven.machine.committees.get(&told).map(Committee::epoch);
+    assert_eq!(epoch, Some(Epoch(u64::MAX)), "it counts on the lane of who said it");
+    let effects = driven.greet(ATTESTER, Role::Attester, vec![]);
+    let asked = effects.iter().find_map(|effect| match effect {
+        Effect::Send { frame: Frame::AttestRequest { claim, epoch, .. }, .. } => Some((claim.flow, *epoch)),
+        _ => None,
+    });
+    assert_eq!(asked, Some((flow(Direction::Outbox), Epoch(1))), "and on no other");
 }
 
 #[test]

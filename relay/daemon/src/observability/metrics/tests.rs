@@ -76,6 +76,7 @@ fn what_happens_is_shown() {
     let status = FlowStatus {
         flow: Flow { lane, direction: Direction::Outbox },
         side: Side::Outbound,
+        committee: None,
         hint: Index(9),
         durable: Index(7),
         finished: Index(4),

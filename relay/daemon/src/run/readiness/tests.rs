@@ -7,6 +7,7 @@ use cityrelay_api::adapter::Adapter as _;
 use cityrelay_core::hash::Hash32;
 use cityrelay_core::ids::{Address, AttesterId, Epoch, Index};
 use cityrelay_core::lane::Direction;
+use cityrelay_core::machine::CommitteeKey;
 use cityrelay_core::machine::config::PeerId;
 use cityrelay_core::machine::status::CommitteeStatus;
 use cityrelay_core::record::Frozen;
@@ -51,8 +52,7 @@ impl World {
             confirmed: Height(7),
         };
         let committee = CommitteeStatus {
-            domain: CHAIN,
-            verifier: Address::from_20([3; 20]),
+            key: CommitteeKey { domain: CHAIN, verifier: Address::from_20([3; 20]), teller: None },
             epoch: Epoch(1),
             members: [1, 2, 3].map(|member| AttesterId([member; 20])).to_vec(),
             threshold: 2,
@@ -122,6 +122,7 @@ fn flow(waits_for: WaitReason, finished: u64) -> FlowStatus {
     FlowStatus {
         flow: OUTBOX,
         side: Side::Outbound,
+        committee: None,
         hint: Index(9),
         durable: Index(9),
         finished: Index(finished),

@@ -151,6 +151,7 @@ mod tests {
         let flow = FlowStatus {
             flow: FLOW,
             side: Side::Outbound,
+            committee: None,
             hint: Index(0),
             durable: Index(0),
             finished: Index(0),
