@@ -10,7 +10,7 @@ use cityrelay_simulation::weather::{EVENTS, Fault};
 use cityrelay_simulation::world::{EPOCH_MILLIS, World};
 use cityrelay_simulation::{Failure, Run, run, run_without_faults};
 
-/// Seeds of an ordinary test run: about nine minutes on two cores.
+/// Seeds of an ordinary test run: about five minutes on two idle cores.
 const DEFAULT_SEEDS: u64 = 2_000;
 
 /// So many seeds draw every kind of breakage.
