@@ -97,7 +97,7 @@ impl Readiness {
                 troubles.push(Trouble::new(TroubleKind::PeerDown, format!("peer {name}"), reason));
             }
         }
-        troubles.extend(few_attesters(picture.status));
+        troubles.extend(few_attesters(handles, picture.status));
         troubles.extend(mute(handles, picture.status));
         for flow in &picture.status.flows {
             troubles.extend(self.flow(handles, flow, now));
@@ -283,15 +283,17 @@ fn lane_trouble(handles: &Handles, lane: LaneId, chain: Domain, state: LaneState
 }
 
 /// A relay that reaches fewer attesters than must sign can't get anything signed.
-fn few_attesters(status: &Status) -> Option<Trouble> {
+fn few_attesters(handles: &Handles, status: &Status) -> Option<Trouble> {
     if status.role != Role::Relay {
         return None;
     }
     let lacks =
         |committee: &&CommitteeStatus| committee.reachable < usize::try_from(committee.threshold).unwrap_or(usize::MAX);
-    let CommitteeStatus { reachable, threshold, epoch, .. } = status.committees.iter().find(lacks)?;
+    let CommitteeStatus { key, reachable, threshold, epoch, .. } = status.committees.iter().find(lacks)?;
+    let told = key.teller.map(|peer| format!(", as {} says,", handles.peer_name(peer))).unwrap_or_default();
     let reason = format!(
-        "{reachable} of the set of epoch {epoch} have a session, {threshold} must sign: the attesters must come back"
+        "{reachable} of the set of epoch {epoch} on {}{told} have a session, {threshold} must sign: the attesters must come back",
+        handles.chain_name(key.domain)
     );
     Some(Trouble::new(TroubleKind::AttestersFew, "attesters", reason))
 }

@@ -103,10 +103,13 @@ impl World {
     }
 
     fn troubles(&mut self) -> Vec<TroubleKind> {
+        self.described().into_iter().map(|trouble| trouble.kind).collect()
+    }
+
+    fn described(&mut self) -> Vec<Trouble> {
         let picture =
             Picture { status: &self.status, endpoints: &self.endpoints, survey: &self.survey, journal: &self.journal };
-        let troubles = self.readiness.troubles(&self.handles, &picture, UnixMillis(self.now));
-        troubles.into_iter().map(|trouble| trouble.kind).collect()
+        self.readiness.troubles(&self.handles, &picture, UnixMillis(self.now))
     }
 
     fn after(&mut self, wait: Duration) -> Vec<TroubleKind> {
@@ -298,6 +301,10 @@ fn as_many_attesters_as_must_sign_are_enough() {
     // Those with a session who are in no set sign nothing that counts.
     world.status.committees[0].reachable = 1;
     assert_eq!(world.troubles(), [TroubleKind::AttestersFew]);
+    // A set that a peer told is that peer's word.
+    world.status.committees[0].key.teller = Some(PeerId(0));
+    let reason = world.described().remove(0).reason;
+    assert!(reason.starts_with("1 of the set of epoch 1 on ") && reason.contains(", as south says, have"), "{reason}");
     world.status.role = Role::Attester;
     assert_eq!(world.troubles(), [], "an attester needs no other one");
 }
