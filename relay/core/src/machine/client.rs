@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::frame::ClientAt;
 use crate::hash::Hash32;
 use crate::ids::{Domain, Height, UnixMillis};
 use crate::light_client::{Header, HoldReason, Refusal, SetStatement};
@@ -139,6 +140,11 @@ impl Client {
             has_news: false,
             was_told: false,
         }
+    }
+
+    /// Where it stands, as peers are told.
+    pub fn at(&self) -> ClientAt {
+        ClientAt { domain: self.setup.domain, height: self.height, hash: self.hash }
     }
 
     /// First and last header that head proofs may refer to, `None` before the first one.

@@ -95,6 +95,8 @@ impl Machine {
         let Some(client) = self.clients.get_mut(&domain) else { return };
         client.unfreeze(choice);
         client.forget_waits(&mut self.io);
+        // It may stand at its anchor again, from where peers must send the other branch.
+        self.tell_client(domain);
         self.advance_flows_from(domain);
     }
 

@@ -7,6 +7,7 @@ use crate::chain::ChainPoint;
 use crate::frame::{ClientAt, CommitteeNotice, Frame, Hello, PROTOCOL_VERSIONS, Role};
 use crate::ids::{Domain, Height, Index, UnixMillis};
 use crate::lane::{Direction, Flow};
+use crate::machine::client::Client;
 use crate::machine::config::{PeerId, PeerSetup};
 use crate::machine::effect::{Effect, ReceiptId, UpdateOrigin};
 use crate::machine::input::{Fetched, Recipient};
@@ -21,6 +22,8 @@ pub(super) struct Peer {
     pub is_ready: bool,
     /// Where its light clients stand.
     pub clients: BTreeMap<Domain, Height>,
+    /// Where ours stood when our `Hello` was sent.
+    told: BTreeMap<Domain, Height>,
     /// Flows on which it was told what it signed, up to which entry, and the moment to tell it the same again.
     pub reminded: BTreeMap<Flow, (Index, UnixMillis)>,
     /// Chains whose headers are on their way to it, with the moment to try again.
@@ -35,6 +38,7 @@ impl Peer {
             setup,
             is_ready: false,
             clients: BTreeMap::new(),
+            told: BTreeMap::new(),
             reminded: BTreeMap::new(),
             feeding: BTreeMap::new(),
             fetching: BTreeSet::new(),
@@ -73,14 +77,9 @@ impl Peer {
 
 impl Machine {
     pub(super) fn on_peer_up(&mut self, peer: PeerId) {
-        if !self.peers.contains_key(&peer) {
-            return;
-        }
-        let clients = self
-            .clients
-            .values()
-            .map(|client| ClientAt { domain: client.setup.domain, height: client.height, hash: client.hash })
-            .collect();
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.told = self.clients.iter().map(|(domain, client)| (*domain, client.height)).collect();
+        let clients = self.clients.values().map(Client::at).collect();
         let inbound = self.inbound.values().filter(|flow| flow.peer == peer).map(|flow| (flow.flow, flow.durable));
         let desks = self.desks.values().map(|desk| (desk.flow, desk.durable));
         let hello = Hello {
@@ -153,6 +152,7 @@ impl Machine {
                 self.on_attester_at(peer, flow, point);
             }
         }
+        self.tell_moved_clients(peer);
         self.tell_committees(peer);
         self.ask_sets();
         self.ask_for_lost();
@@ -195,10 +195,7 @@ impl Machine {
     }
 
     fn on_peer_update(&mut self, peer: PeerId, domain: Domain, update: Opaque) {
-        let may_feed = self
-            .inbound
-            .values()
-            .any(|flow| flow.peer == peer && flow.lane.origin(flow.flow.direction).domain == domain);
+        let may_feed = self.feeds_us(peer, domain);
         if let (true, Some(client)) = (may_feed, self.clients.get_mut(&domain)) {
             client.offer(&mut self.io, peer, update);
         }
@@ -225,18 +222,30 @@ impl Machine {
         }
     }
 
+    /// Whether our client of `domain` lives on the headers that this peer sends.
+    fn feeds_us(&self, peer: PeerId, domain: Domain) -> bool {
+        self.inbound.values().any(|flow| flow.peer == peer && flow.lane.origin(flow.flow.direction).domain == domain)
+    }
+
     /// Tells the peers that feed our client of `domain` where it stands.
     pub(super) fn tell_client(&mut self, domain: Domain) {
-        let Some(client) = self.clients.get(&domain) else { return };
-        let at = ClientAt { domain, height: client.height, hash: client.hash };
-        for peer in self.peers.values().filter(|peer| peer.is_ready) {
-            let feeds_us = self
-                .inbound
-                .values()
-                .any(|flow| flow.peer == peer.setup.id && flow.lane.origin(flow.flow.direction).domain == domain);
-            if feeds_us {
-                self.io.push(Effect::Send { peer: peer.setup.id, frame: Frame::ClientAt(at) });
-            }
+        let Some(at) = self.clients.get(&domain).map(Client::at) else { return };
+        let ready = self.peers.values().filter(|peer| peer.is_ready).map(|peer| peer.setup.id);
+        let feeding: Vec<PeerId> = ready.filter(|peer| self.feeds_us(*peer, domain)).collect();
+        for peer in feeding {
+            self.io.push(Effect::Send { peer, frame: Frame::ClientAt(at) });
+        }
+    }
+
+    /// Tells a peer, now that its session stands, where our clients stand that have moved since our `Hello` was sent: from
+    /// where they stood then it would send the same headers for ever.
+    fn tell_moved_clients(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        let has_moved = |at: &ClientAt| known.told.get(&at.domain) != Some(&at.height);
+        let moved = self.clients.values().map(Client::at).filter(has_moved);
+        let moved: Vec<ClientAt> = moved.filter(|at| self.feeds_us(peer, at.domain)).collect();
+        for at in moved {
+            self.io.push(Effect::Send { peer, frame: Frame::ClientAt(at) });
         }
     }
 

@@ -253,6 +253,15 @@ fn loads(effects: &[Effect]) -> Vec<(Index, Index)> {
     effects.iter().filter_map(load).collect()
 }
 
+/// Whom we told where our client of `here` stands.
+fn clients_told(effects: &[Effect]) -> Vec<(PeerId, Height)> {
+    let told = |effect: &Effect| match effect {
+        Effect::Send { peer, frame: Frame::ClientAt(at) } if at.domain == domain("here") => Some((*peer, at.height)),
+        _ => None,
+    };
+    effects.iter().filter_map(told).collect()
+}
+
 #[test]
 fn a_machine_that_waits_for_others_is_not_woken_before_its_next_poll() {
     for (target, ends) in [(Some("here"), &[3][..]), (Some("there"), &[3]), (None, &[])] {

@@ -216,6 +216,16 @@ fn i8_a_client_that_follows_the_other_header_goes_back_to_its_anchor() {
 }
 
 #[test]
+fn who_feeds_a_client_that_went_back_to_its_anchor_is_told() {
+    let mut bench = Bench::new(Some("there"));
+    bench.recovered.frozen = vec![(domain("here"), frozen())];
+    let mut driven = bench.start();
+    driven.greet(PEER, Role::Relay, vec![]);
+    let effects = driven.order(unfreeze(Choice::Theirs));
+    assert_eq!(clients_told(&effects), [(PEER, Height(0))], "from the height before it would send nothing any more");
+}
+
+#[test]
 fn what_was_decided_before_a_restart_still_holds() {
     let mut bench = weak();
     let decided = Decided { height: Height(10), chosen: hash_at(10), rejected: other() };

@@ -94,7 +94,7 @@ fn served(driven: &mut Driven, node: &str, result: VerifiedUpdate<Opaque>) -> Ve
     effects.iter().filter_map(report).collect()
 }
 
-fn final_block(height: u64, set_changes: Vec<Height>) -> VerifiedUpdate<Opaque> {
+pub(super) fn final_block(height: u64, set_changes: Vec<Height>) -> VerifiedUpdate<Opaque> {
     let hash = |height: u64| keccak256(&height.to_be_bytes());
     let header = Header {
         height: Height(height),

@@ -1,6 +1,8 @@
 //! What a flow says that it waits for.
 
+use super::sets::final_block;
 use super::*;
+use crate::machine::effect::UpdateOrigin;
 use crate::machine::status::{FlowStatus, WaitReason};
 use crate::set_attestation::Attestable;
 
@@ -57,4 +59,37 @@ fn an_attester_whose_signer_does_not_sign_says_so_until_it_signs_or_nobody_asks(
     driven.now = UnixMillis(driven.now.0 + 15_001);
     driven.give(Input::Tick);
     assert_eq!(standing(&driven).waits_for, WaitReason::Idle, "nobody has asked since");
+}
+
+#[test]
+fn a_client_that_moves_while_a_session_begins_is_told_as_soon_as_it_stands() {
+    let mut driven = Bench::new(Some("there")).start();
+    driven.greet(PEER, Role::Relay, vec![]);
+    let begins_anew = |driven: &mut Driven| {
+        driven.give(Input::PeerDown(PEER));
+        driven.give(Input::PeerUp(PEER))
+    };
+    let says_hello = |driven: &mut Driven| {
+        let hello = Hello { oldest_version: 1, newest_version: 1, role: Role::Relay, clients: vec![], flows: vec![] };
+        driven.frame(PEER, Frame::Hello(hello))
+    };
+    let hello = begins_anew(&mut driven);
+    let said = |effect: &Effect| matches!(effect, Effect::Send { frame: Frame::Hello(hello), .. } if hello.clients.iter().any(|at| at.height == Height(10)));
+    assert!(hello.iter().any(said), "{hello:?}");
+    // Headers that came in the session before become durable now.
+    let (update, origin) = (opaque("update"), UpdateOrigin::Peer(PEER));
+    let result = final_block(11, vec![]);
+    let effects = driven.give(Input::UpdateVerified { domain: domain("here"), update, origin, result });
+    let ticket = effects.iter().find_map(|effect| match effect {
+        Effect::Append { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    assert_eq!(clients_told(&driven.give(Input::Durable(ticket.unwrap()))), [], "its session does not stand yet");
+    assert_eq!(
+        clients_told(&says_hello(&mut driven)),
+        [(PEER, Height(11))],
+        "else it would send the same headers for ever"
+    );
+    begins_anew(&mut driven);
+    assert_eq!(clients_told(&says_hello(&mut driven)), [], "our Hello said it");
 }
