@@ -1,5 +1,6 @@
 //! What a flow says that it waits for.
 
+use super::memory::verified;
 use super::sets::final_block;
 use super::*;
 use crate::machine::effect::UpdateOrigin;
@@ -92,4 +93,30 @@ fn a_client_that_moves_while_a_session_begins_is_told_as_soon_as_it_stands() {
     );
     begins_anew(&mut driven);
     assert_eq!(clients_told(&says_hello(&mut driven)), [], "our Hello said it");
+}
+
+#[test]
+fn what_the_disk_did_not_keep_is_verified_anew_when_it_comes_again() {
+    let mut driven = Bench::new(Some("there")).start();
+    driven.greet(PEER, Role::Relay, vec![]);
+    let frame = || Frame::Extension { claim: extension(0, 3, 5).claim(), evidence: vec![evidence(3, 1)] };
+    let check = |effects: Vec<Effect>| {
+        let check = effects.into_iter().find_map(|effect| match effect {
+            Effect::VerifyClaim(check) => Some(check),
+            _ => None,
+        });
+        check.expect("it is verified")
+    };
+    let first = check(driven.frame(PEER, frame()));
+    let effects = driven.give(verified(&first));
+    let Some(Effect::Append { ticket, .. }) =
+        effects.into_iter().find(|effect| matches!(effect, Effect::Append { .. }))
+    else {
+        panic!("it is not written down")
+    };
+    let effects = driven.give(Input::AppendFailed { ticket, is_retryable: true });
+    let busy = Declined { flow: flow(Direction::Outbox), index: Index(1), reason: DeclineReason::Busy };
+    assert_eq!(declines(&effects), [busy], "the peer sends it again");
+    let again = check(driven.frame(PEER, frame()));
+    assert_eq!((again.base, again.claim), (first.base, first.claim), "from what is durable");
 }
