@@ -13,6 +13,13 @@ pub struct Cost {
     pub gas: u64,
 }
 
+/// Gas by which one `send` can cost more than another one of the same size: it is the first of its block, in a place that no head
+/// was kept in yet, and its index is a multiple of 64. The gateway then writes two slots from zero (22,100 each, EIP-2929) and
+/// one anew (2,900).
+///
+/// An estimate on the newest state knows nothing of that: neither of the block that it will be in nor of what is sent before.
+pub const SEND_SPREAD: u64 = 50_000;
+
 /// How many of `messages` one `deliver` can carry within `limit`, when `signatures` vouch for the head that lies `tail`
 /// entries after the last of them. 0 when not even one fits.
 #[must_use]

@@ -14,7 +14,7 @@ use cityrelay_core::ids::{Address, Height, LaneId, UnixMillis};
 use cityrelay_core::lane::Flow;
 use cityrelay_core::light_client::{AdapterValue, Refusal};
 use cityrelay_gateway::Flavour;
-use cityrelay_gateway::cost::{deliver_cost, settle_cost};
+use cityrelay_gateway::cost::{SEND_SPREAD, deliver_cost, settle_cost};
 use cityrelay_gateway::query::{self, LaneStage, LaneStatus};
 use cityrelay_gateway::refusal::Remedy;
 use cityrelay_gateway::{EncodedCall, encode};
@@ -264,14 +264,14 @@ impl EvmTarget {
         Ok(Fee::Dynamic { max: base.saturating_mul(2).saturating_add(tip), tip })
     }
 
-    /// Gas to give: a quarter and 30000 more than estimated, since earlier transactions can change what it finds (one
-    /// slot from zero costs 22100, EIP-2929); what is not used is not paid. Where earlier transactions are still open an estimate on the
-    /// newest state can fail for that reason alone; then deliveries and settlements get what they need at most.
+    /// Gas to give: a quarter and [`SEND_SPREAD`] more than estimated, since earlier transactions and a later block change what it
+    /// finds; what is not used is not paid. Where earlier transactions are still open an estimate on the newest state can fail
+    /// for that reason alone; then deliveries and settlements get what they need at most.
     async fn gas_for(&self, call: &GatewayCall, encoded: &EncodedCall, has_open: bool) -> Result<u64, TargetError> {
         match self.estimate(encoded).await? {
             Estimate::Gas(gas) => {
                 let limit = self.pool.first_own(|endpoint| async move { gas_limit(&endpoint).await }).await?;
-                Ok(gas.saturating_add(gas / 4).saturating_add(30_000).min(limit))
+                Ok(gas.saturating_add(gas / 4).saturating_add(SEND_SPREAD).min(limit))
             }
             Estimate::TooLarge => Err(TargetError::Unsupported { reason: "it needs more gas than a block has" }),
             Estimate::Reverts(fault, _) => {

@@ -72,6 +72,25 @@ fn gas_per_message() {
     }
 }
 
+#[test]
+fn what_one_send_costs_more_than_another_is_bounded() {
+    let mut world = warmed(false);
+    let mut used = Vec::new();
+    let mut simulate = |world: &mut World| {
+        used.push(world.source.chain.simulate(user(), &world.sending(&[0x5a; 256])).gas_used);
+    };
+    for _ in 2..=127 {
+        simulate(&mut world);
+        world.send(&[0x5a; 256]);
+    }
+    // No. 128, as the first of a block after many that shared one.
+    world.source.chain.block_number += 1;
+    simulate(&mut world);
+    let spread = used.iter().max().unwrap() - used.iter().min().unwrap();
+    assert!(spread <= cost::SEND_SPREAD, "{spread}");
+    assert!(spread > cost::SEND_SPREAD - 5_000, "{spread}: the bound is far above what happens");
+}
+
 // A tenth above what the README says: more is a regression.
 const BOUND_OF_1: u64 = 118_000;
 const BOUND_OF_16: u64 = 24_500;
